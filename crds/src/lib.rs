@@ -1,0 +1,1 @@
+//! Rotunda: the `crds` crate.

@@ -1,0 +1,4 @@
+module rotunda.dev/e2e/kubernetes
+
+go 1.26
+

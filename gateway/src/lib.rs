@@ -1,0 +1,1 @@
+//! Rotunda: the `gateway` crate.
