@@ -10,7 +10,7 @@ LOCAL := cargo run --quiet --package rotunda-e2e --bin rotunda-local --
 ##@ Try it
 .PHONY: demo down dev
 
-demo: setup-cluster ## A local Kubernetes with the operator and examples/chat, and a message through it (KUBECONFIG: uses that cluster)
+demo: ## A local Kubernetes with the operator and examples/chat, and a message through it (KUBECONFIG: uses that cluster)
 	@$(LOCAL) demo
 
 down: ## Take the local Kubernetes away again: processes, mounts, networks, files
@@ -22,7 +22,7 @@ dev: ## The gateway alone, with the manifests of examples/chat and messages in m
 ##@ While you work
 .PHONY: check fmt generate
 
-check: setup-test ## Every check that needs no cluster
+check: setup ## Every check that needs no cluster
 	@scripts/steps format lint unit drift docs chart
 
 fmt: ## Format the Rust code
@@ -35,7 +35,7 @@ generate: ## Write what is generated: CRD manifests, their reference, the chart'
 ##@ Before you push
 .PHONY: test
 
-test: setup-test setup-cluster ## Everything CI runs, end to end, with what it needs installed first
+test: setup ## Everything CI runs, end to end, with what it needs installed first
 	@scripts/steps format lint unit drift docs chart e2e
 
 ##@ The steps of `check` and `test`
@@ -46,7 +46,7 @@ format: ## Is the code formatted?
 
 lint: ## Clippy and shellcheck, warnings are errors
 	cargo clippy --quiet --workspace --all-targets --all-features -- --deny warnings
-	shellcheck scripts/* .ci/run
+	shellcheck $$(grep --files-with-matches '^#!.*bash' scripts/* .ci/run)
 
 unit: ## Tests that need no cluster; some start a Redis of their own
 	cargo test --workspace
@@ -64,19 +64,16 @@ e2e: ## End-to-end tests in the local Kubernetes
 	scripts/e2e
 
 ##@ More
-.PHONY: e2e-full images setup-test setup-cluster help
+.PHONY: e2e-full images setup help
 
-e2e-full: setup-cluster ## The end-to-end tests with their long matrices
+e2e-full: ## The end-to-end tests with their long matrices
 	scripts/e2e --features full
 
-images: setup-cluster ## Build the container images
+images: ## Build the container images
 	@$(LOCAL) images
 
-setup-test: ## Install the Debian packages that the tests need
-	@scripts/setup test
-
-setup-cluster: ## Install the Debian packages that the local Kubernetes needs
-	@scripts/setup cluster
+setup: ## Install the Debian packages that the tests need
+	@scripts/setup
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } \
