@@ -5,41 +5,42 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-LOCAL := cargo run --quiet --package rotunda-e2e --bin rotunda-local --
+BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 
 ##@ Try it
 .PHONY: demo down dev
 
 demo: ## A local Kubernetes with the operator and examples/chat, and a message through it (KUBECONFIG: uses that cluster)
-	@$(LOCAL) demo
+	cargo build --workspace --bins
+	@$(BIN)/rotunda-local demo
 
-down: ## Take the local Kubernetes away again: processes, mounts, networks, files
-	@$(LOCAL) down
+down: $(BIN)/rotunda-local ## Take the local Kubernetes away again: processes, mounts, networks, files
+	@$< down
 
 dev: ## The gateway alone, with the manifests of examples/chat and messages in memory, on http://127.0.0.1:8080
-	@cargo run --package rotunda-gateway -- dev examples/chat
+	@cargo run --bin rotunda-gateway -- dev examples/chat
 
 ##@ While you work
 .PHONY: check fmt generate
 
 check: setup ## Every check that needs no cluster
-	@scripts/steps format lint unit drift docs chart
+	@scripts/steps format lint build unit drift docs chart
 
 fmt: ## Format the Rust code
 	cargo fmt --all
 
-generate: ## Write what is generated: CRD manifests, their reference, the chart's snapshots
-	cargo run --quiet --package rotunda-crds --bin generate-crds
+generate: build ## Write what is generated: CRD manifests, their reference, the chart's snapshots
+	$(BIN)/generate-crds
 	@scripts/chart-snapshots --update
 
 ##@ Before you push
 .PHONY: test
 
 test: setup ## Everything CI runs, end to end, with what it needs installed first
-	@scripts/steps format lint unit drift docs chart e2e
+	@scripts/steps format lint build unit drift docs chart e2e
 
 ##@ The steps of `check` and `test`
-.PHONY: format lint unit drift docs chart e2e
+.PHONY: format lint build unit drift docs chart e2e
 
 format: ## Is the code formatted?
 	cargo fmt --all --check
@@ -48,16 +49,19 @@ lint: ## Clippy and shellcheck, warnings are errors
 	cargo clippy --quiet --workspace --all-targets --all-features -- --deny warnings
 	shellcheck $$(grep --files-with-matches '^#!.*bash' scripts/* .ci/run)
 
+build: ## Compile everything once: what the later steps run, and what the images hold
+	cargo build --workspace --all-targets
+
 unit: ## Tests that need no cluster; some start a Redis of their own
 	cargo test --workspace
 
-drift: ## Are the generated CRD files up to date?
-	cargo run --quiet --package rotunda-crds --bin generate-crds -- --check
+drift: build ## Are the generated CRD files up to date?
+	$(BIN)/generate-crds --check
 
-docs: ## Do the links, make targets and flags in the documentation exist?
+docs: build ## Do the links, make targets and flags in the documentation exist?
 	scripts/check-docs
 
-chart: ## Lint the Helm chart and compare what it renders with its snapshots
+chart: $(BIN)/rotunda-local ## Lint the Helm chart and compare what it renders with its snapshots
 	scripts/chart-snapshots
 
 e2e: ## End-to-end tests in the local Kubernetes
@@ -69,11 +73,14 @@ e2e: ## End-to-end tests in the local Kubernetes
 e2e-full: ## The end-to-end tests with their long matrices
 	scripts/e2e --features full
 
-images: ## Build the container images
-	@$(LOCAL) images
+images: build ## Build the container images
+	@$(BIN)/rotunda-local images
 
 setup: ## Install the Debian packages that the tests need
 	@scripts/setup
+
+$(BIN)/%:
+	cargo build --workspace --all-targets
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } \
