@@ -5,6 +5,10 @@
 //! the room's business (`crate::room`, `crate::recovery`), so that it is written and tested once. An engine must not know connections,
 //! frames or policies.
 
+#[cfg(test)]
+mod contract;
+pub mod memory;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -90,6 +94,12 @@ pub struct Chunk {
     pub more: bool,
 }
 
+/// The most messages one [`Broker::read`] returns; more are asked for by reading on.
+pub const MAX_READ: usize = 1000;
+
+/// How long the answer to a publish with an idempotency key is kept.
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_mins(5);
+
 /// Which messages [`Broker::read`] is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
@@ -159,12 +169,32 @@ pub enum Event {
     /// Something may have been missed (subscription renewed after a cut, topology change, quiet check): read on from the last position seen.
     Interrupted,
     /// The stored messages of the room were deleted up to here.
-    Deleted { through: Position },
+    Deleted {
+        through: Position,
+    },
 }
 
-/// Takes what an engine delivers. Called in order for each room, from the engine's reading task: it must return quickly and never block.
+/// Takes what an engine delivers. Called in order for each room and never twice at once for the same one, from the engine's reading task: it must
+/// return quickly, never block, and not call the engine from within.
 pub trait RoomEvents: Send + Sync + 'static {
     fn deliver(&self, room: &RoomName, event: Event);
+}
+
+/// What an engine tells of its own work, for the metrics.
+pub trait BrokerMetrics: Send + Sync + 'static {
+    /// A call to the engine's server was answered after this time (`redis_roundtrip_seconds`).
+    fn roundtrip(&self, took: Duration);
+    /// A lost connection to the engine's server is back (`redis_reconnects_total`).
+    fn reconnected(&self);
+}
+
+/// Counts nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoBrokerMetrics;
+
+impl BrokerMetrics for NoBrokerMetrics {
+    fn roundtrip(&self, _took: Duration) {}
+    fn reconnected(&self) {}
 }
 
 /// Why an engine couldn't do what it was asked.
@@ -173,7 +203,7 @@ pub enum BrokerError {
     /// The engine is out of reach; nothing was done, trying again is safe.
     #[error("the message broker is unavailable: {0}")]
     Unavailable(String),
-    /// A publish without a key may or may not have happened.
+    /// What was sent may or may not have happened. With an idempotency key, trying again is safe; without, the engine never sends it again.
     #[error("the outcome of the publish is unknown")]
     OutcomeUnknown,
     /// The room's own rate over all gateways is used up.
@@ -203,7 +233,11 @@ impl BrokerError {
 #[async_trait]
 pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Orders, stores and fans out one message.
-    async fn publish(&self, room: &RoomName, publication: Publication) -> Result<Published, BrokerError>;
+    async fn publish(
+        &self,
+        room: &RoomName,
+        publication: Publication,
+    ) -> Result<Published, BrokerError>;
 
     /// Fans out a signal; whoever isn't listening never gets it.
     async fn signal(&self, room: &RoomName, body: Bytes) -> Result<(), BrokerError>;
@@ -215,9 +249,15 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Ends the room's events; the engine may wait a few seconds in case the room comes back.
     async fn unsubscribe(&self, room: &RoomName);
 
-    /// Reads stored messages no older than `max_age`, at most `limit`, oldest first, with the state of the log at that instant. Opens the
+    /// Reads stored messages no older than `max_age`, at most `limit` (1 to [`MAX_READ`]), oldest first, with the state of the log at that instant. Opens the
     /// room's first epoch if it has none, so that there is always a position to go on from.
-    async fn read(&self, room: &RoomName, range: Range, limit: usize, retention: Retention) -> Result<Chunk, BrokerError>;
+    async fn read(
+        &self,
+        room: &RoomName,
+        range: Range,
+        limit: usize,
+        retention: Retention,
+    ) -> Result<Chunk, BrokerError>;
 
     /// Deletes the stored messages of a room; subscribers get [`Event::Deleted`].
     async fn delete_messages(&self, room: &RoomName) -> Result<(), BrokerError>;
@@ -225,7 +265,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// A user's first connection on this gateway is in the room; announced unless the user was there already. Returns the count of users.
     async fn join(&self, room: &RoomName, user: &UserId) -> Result<u64, BrokerError>;
 
-    /// A user's last connection on this gateway left the room.
+    /// A user's last connection on this gateway left the room. Whoever isn't in it is left alone.
     async fn leave(&self, room: &RoomName, user: &UserId, leave: Leave) -> Result<(), BrokerError>;
 
     /// Who is in the room, over all gateways, at most `limit` names.

@@ -33,6 +33,7 @@ impl Position {
     }
 
     /// The position right after this one in the same epoch.
+    #[must_use]
     pub const fn next(self) -> Self {
         Self::new(self.epoch.0, self.offset.0.saturating_add(1))
     }

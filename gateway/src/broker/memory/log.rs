@@ -1,0 +1,116 @@
+//! A room's messages in memory: numbered without holes, trimmed by number and age.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::super::{Chunk, LogState, Message, Range, Retention};
+use super::millis;
+use crate::ids::Position;
+
+pub(super) struct Log {
+    top: Position,
+    messages: VecDeque<Message>,
+    /// As the last publish or read had it; `None` before the first.
+    retention: Option<Retention>,
+}
+
+impl Log {
+    pub(super) fn new(epoch: u64) -> Self {
+        Self {
+            top: Position::new(epoch, 0),
+            messages: VecDeque::new(),
+            retention: None,
+        }
+    }
+
+    pub(super) fn append(&mut self, body: Bytes, retention: Retention, now_ms: u64) -> Message {
+        self.top = self.top.next();
+        let message = Message {
+            position: self.top,
+            time_ms: now_ms,
+            body,
+        };
+        self.messages.push_back(message.clone());
+        self.trim(retention, now_ms);
+        message
+    }
+
+    pub(super) fn read(
+        &mut self,
+        range: Range,
+        limit: usize,
+        retention: Retention,
+        now_ms: u64,
+    ) -> Chunk {
+        self.trim(retention, now_ms);
+        let (from, to) = match range {
+            Range::After(position) => {
+                let from = self
+                    .messages
+                    .partition_point(|message| message.position <= position);
+                (from, self.messages.len().min(from + limit))
+            }
+            Range::Before(position) => {
+                let to = self
+                    .messages
+                    .partition_point(|message| message.position < position);
+                (to.saturating_sub(limit), to)
+            }
+            Range::Latest => (
+                self.messages.len().saturating_sub(limit),
+                self.messages.len(),
+            ),
+        };
+        let more = match range {
+            Range::After(_) => to < self.messages.len(),
+            Range::Before(_) | Range::Latest => from > 0,
+        };
+        Chunk {
+            state: self.state(),
+            messages: self.messages.range(from..to).cloned().collect(),
+            more,
+        }
+    }
+
+    /// Takes out all messages; the newest position if any was ever given.
+    pub(super) fn clear(&mut self) -> Option<Position> {
+        self.messages.clear();
+        (self.top.offset.0 > 0).then_some(self.top)
+    }
+
+    /// Takes out what has aged by the retention last seen.
+    pub(super) fn expire(&mut self, now_ms: u64) {
+        if let Some(retention) = self.retention {
+            self.trim(retention, now_ms);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(super) fn max_age_ms(&self) -> u64 {
+        self.retention
+            .map_or(0, |retention| millis(retention.max_age))
+    }
+
+    fn trim(&mut self, retention: Retention, now_ms: u64) {
+        self.retention = Some(retention);
+        let most = usize::try_from(retention.max_messages.max(1)).unwrap_or(usize::MAX);
+        let surplus = self.messages.len().saturating_sub(most);
+        let oldest_ms = now_ms.saturating_sub(millis(retention.max_age));
+        let aged = self
+            .messages
+            .partition_point(|message| message.time_ms < oldest_ms);
+        self.messages.drain(..surplus.max(aged));
+    }
+
+    fn state(&self) -> LogState {
+        LogState {
+            top: self.top,
+            previous_end: None,
+            oldest: self.messages.front().map(|message| message.position),
+        }
+    }
+}
