@@ -7,8 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    pattern::{MatcherError, RoomMatcher, RoomPattern},
     realtime_cluster::{Heartbeat, JwtAlgorithm, Limits, Presence, UndeclaredRooms},
     room::{Durability, PresenceMode, SlowConsumerPolicy},
+    room_name::RoomName,
 };
 
 pub mod bytes;
@@ -227,6 +229,14 @@ pub enum RoomMatch {
 }
 
 impl RoomMatch {
+    /// Reads it into what matches names; an error is for the user.
+    pub fn matcher(&self) -> Result<RoomMatcher, MatcherError> {
+        Ok(match self {
+            Self::Name(text) => RoomMatcher::Name(RoomName::parse(text)?),
+            Self::Pattern(text) => RoomMatcher::Pattern(RoomPattern::parse(text)?),
+        })
+    }
+
     /// The name or pattern.
     pub fn as_str(&self) -> &str {
         match self {
@@ -264,6 +274,19 @@ pub struct AccessConfig {
     pub signal: String,
     pub history: String,
     pub members: String,
+}
+
+impl AccessConfig {
+    /// All expressions.
+    pub fn all(&self) -> [&str; 5] {
+        [
+            &self.join,
+            &self.publish,
+            &self.signal,
+            &self.history,
+            &self.members,
+        ]
+    }
 }
 
 /// What is stored and replayed.

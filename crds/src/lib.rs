@@ -15,9 +15,13 @@
 //!
 //! Nothing here talks to a network, reads a file or knows the time.
 
+pub mod access;
+pub mod clash;
 pub mod conditions;
 pub mod config;
 pub mod duration;
+pub mod nearest;
+pub mod pattern;
 pub mod realtime_cluster;
 pub mod room;
 pub mod room_name;

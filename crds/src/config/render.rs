@@ -1,7 +1,7 @@
 //! From a RealtimeCluster and its Rooms to the config of its gateways. Pure: the operator and `rotunda-gateway dev` call
 //! the same function.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     AccessConfig, ApiKeyConfig, AuthConfig, CONFIG_VERSION, ClusterName, GatewayConfig,
@@ -10,6 +10,9 @@ use super::{
     TlsConfig, TracingConfig, files,
 };
 use crate::{
+    access::Expression,
+    clash::{by_age, find_clashes},
+    pattern,
     realtime_cluster::{Heartbeat, Jwt, JwtKey, JwtKeySource, Limits, Presence, RealtimeCluster},
     room::{Access, History, Room},
 };
@@ -122,29 +125,53 @@ fn jwt_key(key: &JwtKey) -> Option<JwtKeyConfig> {
 
 fn rooms(input: &RenderInput<'_>) -> Vec<RoomConfig> {
     let cluster_key = (input.cluster.namespace(), input.cluster.name());
+    let losers: HashSet<usize> = find_clashes(input.rooms)
+        .iter()
+        .map(|clash| clash.loser)
+        .collect();
+    let mut compiles = HashMap::new();
     let mut rooms: Vec<RoomConfig> = input
         .rooms
         .iter()
-        .filter(|room| {
-            room.cluster_key() == cluster_key && room.metadata.deletion_timestamp.is_none()
+        .enumerate()
+        .filter(|(index, room)| {
+            let leaving = room.metadata.deletion_timestamp.is_some();
+            room.cluster_key() == cluster_key && !leaving && !losers.contains(index)
         })
-        .filter_map(room_config)
+        .filter_map(|(_, room)| room_config(room))
+        .map(|wanted| {
+            let sound = wanted.policy.access.all().into_iter().all(|source| {
+                let compile = || Expression::compile(source).is_ok();
+                *compiles.entry(source.to_owned()).or_insert_with(compile)
+            });
+            if sound {
+                wanted
+            } else {
+                in_force(input.previous, wanted)
+            }
+        })
         .collect();
     rooms.sort_by(by_precedence);
-    let mut taken = HashSet::new();
-    rooms.retain(|room| taken.insert(room.matches.clone()));
     rooms
+}
+
+/// What stands in the config before, where it is the same Room; else what is wanted, which denies until it compiles.
+fn in_force(previous: Option<&GatewayConfig>, wanted: RoomConfig) -> RoomConfig {
+    let same = |room: &&RoomConfig| {
+        (&room.namespace, &room.name) == (&wanted.namespace, &wanted.name)
+            && room.matches == wanted.matches
+            && room.creation_timestamp == wanted.creation_timestamp
+    };
+    let found = previous
+        .and_then(|config| config.rooms.iter().find(same))
+        .cloned();
+    found.unwrap_or(wanted)
 }
 
 /// Exact names first, then the longest literal prefix, then the older one, then the name.
 fn by_precedence(a: &RoomConfig, b: &RoomConfig) -> std::cmp::Ordering {
-    let rank = |room: &RoomConfig| match &room.matches {
-        RoomMatch::Name(_) => (0, 0),
-        RoomMatch::Pattern(pattern) => (1, usize::MAX - pattern.find('*').unwrap_or(pattern.len())),
-    };
-    rank(a)
-        .cmp(&rank(b))
-        .then_with(|| a.creation_timestamp.cmp(&b.creation_timestamp))
+    pattern::precedence(&a.matches, &b.matches)
+        .then_with(|| by_age(a.creation_timestamp.as_ref(), b.creation_timestamp.as_ref()))
         .then_with(|| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)))
 }
 
