@@ -19,6 +19,7 @@ use kube::{
 mod addons;
 mod certificates;
 mod cgroups;
+pub mod claim;
 mod command;
 mod components;
 mod digest;

@@ -5,6 +5,7 @@ use std::{os::unix::process::CommandExt, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use rotunda_e2e::local::{
+    claim::Turn,
     down,
     images::{self, Images},
     layout::Layout,
@@ -78,22 +79,24 @@ async fn run(command: Command) -> Result<ExitCode> {
     let layout = Layout::from_env();
     match command {
         Command::Up => {
-            become_root(&layout).await?;
+            let _turn = become_root(&layout).await?;
             up::up(&layout).await?;
         }
         Command::Down { verify } => {
-            become_root(&layout).await?;
+            let _turn = become_root(&layout).await?;
             down::down(&layout, verify).await?;
         }
         Command::Status => return Ok(status(&layout).await),
         Command::Images => {
-            become_root(&layout).await?;
+            let _turn = become_root(&layout).await?;
             let images = images::build_for_product(&layout).await?;
             images::import(&layout, &images).await?;
             print_images(&images);
         }
-        Command::Kubectl { arguments } => return Err(replace_by(&layout, "kubectl", &arguments)),
-        Command::Helm { arguments } => return Err(replace_by(&layout, "helm", &arguments)),
+        Command::Kubectl { arguments } => {
+            return Err(become_tool(&layout, "kubectl", &arguments).await);
+        }
+        Command::Helm { arguments } => return Err(become_tool(&layout, "helm", &arguments).await),
         Command::Supervise => supervisor::supervise(&layout).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -120,11 +123,14 @@ fn print_images(images: &Images) {
 
 /// Goes on as root by way of sudo. What can be compiled without is compiled first, so that the
 /// user's caches stay the user's.
-async fn become_root(layout: &Layout) -> Result<()> {
+async fn become_root(layout: &Layout) -> Result<Turn> {
     if preflight::is_root() {
-        return Ok(());
+        return Turn::take(layout);
     }
-    tools::build(layout).await?;
+    {
+        let _turn = Turn::take(layout)?;
+        tools::build(layout).await?;
+    }
     let kept = [
         "HOME",
         "PATH",
@@ -146,7 +152,18 @@ async fn become_root(layout: &Layout) -> Result<()> {
     Err(CannotRunContainers("it takes root, and there is no sudo to become it".into()).into())
 }
 
-fn replace_by(layout: &Layout, tool: &str, arguments: &[String]) -> anyhow::Error {
+/// Only returns when that fails.
+async fn become_tool(layout: &Layout, tool: &str, arguments: &[String]) -> anyhow::Error {
+    let build = async {
+        if !tools::are_built(layout).await? {
+            let _turn = Turn::take(layout)?;
+            tools::build(layout).await?;
+        }
+        anyhow::Ok(())
+    };
+    if let Err(error) = build.await {
+        return error;
+    }
     let mut command = std::process::Command::new(layout.tool(tool));
     let error = command
         .args(arguments)

@@ -4,9 +4,11 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
+use tokio::time::{Instant, sleep};
 
 use super::layout::CGROUP;
 
@@ -57,11 +59,17 @@ pub(crate) fn enter() -> Result<()> {
 }
 
 /// Removes it, once no process is left in it.
-pub(crate) fn remove() -> Result<()> {
-    for hierarchy in hierarchies() {
-        let folder = hierarchy.join(CGROUP);
-        if folder.exists() {
-            remove_tree(&folder).with_context(|| format!("removing {}", folder.display()))?;
+pub(crate) async fn remove() -> Result<()> {
+    const PERIOD: Duration = Duration::from_millis(50);
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
+    for folder in existing() {
+        // What has been killed stays in it until the kernel is through with it.
+        while let Err(error) = remove_tree(&folder) {
+            if Instant::now() > end {
+                return Err(error).with_context(|| format!("removing {}", folder.display()));
+            }
+            sleep(PERIOD).await;
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 
 use super::{
-    cgroups, firewall,
+    cgroups, claim, firewall,
     layout::Layout,
     network, processes,
     snapshot::Snapshot,
@@ -36,8 +36,7 @@ pub async fn down(layout: &Layout, verify: bool) -> Result<()> {
 
 /// Whether there is anything to take down.
 pub(crate) fn has_remains(layout: &Layout) -> bool {
-    let empty = fs::read_dir(layout.state()).map_or(true, |mut entries| entries.next().is_none());
-    !empty || !cgroups::existing().is_empty()
+    claim::is_used(layout) || !cgroups::existing().is_empty()
 }
 
 /// Removes everything, quietly.
@@ -45,14 +44,9 @@ pub(crate) async fn clear(layout: &Layout) -> Result<()> {
     processes::kill_ours().await?;
     network::remove(layout).await?;
     firewall::clear().await?;
-    cgroups::remove()?;
+    cgroups::remove().await?;
     supervisor::remove_cover_points(layout);
-    match fs::remove_dir_all(layout.state()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", layout.state().display()))
-        }
-        _ => Ok(()),
-    }
+    claim::remove_state_folder(layout)
 }
 
 async fn compare(layout: &Layout, before: &Snapshot) -> Result<()> {

@@ -97,6 +97,14 @@ impl Layout {
         }
     }
 
+    /// In folders of the caller's choice.
+    pub fn at_folders(state: &Path, cache: &Path) -> Self {
+        Self {
+            state: state.to_owned(),
+            cache: cache.to_owned(),
+        }
+    }
+
     /// The state folder; nothing of it outlives the cluster.
     pub fn state(&self) -> &Path {
         &self.state

@@ -51,7 +51,7 @@ async fn assign(client: &Client, services: &Api<Service>, next: &mut u8) -> Resu
             .await
         {
             Ok(_) => {
-                tracing::info!(namespace = change.namespace, name = change.name, address = ?change.address, "assigned")
+                tracing::info!(namespace = change.namespace, name = change.name, address = ?change.address, "assigned");
             }
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(error.into()),

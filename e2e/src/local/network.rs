@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
@@ -25,6 +26,11 @@ const SETTINGS: [(&str, Option<&str>); 7] = [
     ("kernel/keys/root_maxkeys", None),
     ("kernel/keys/root_maxbytes", None),
 ];
+
+#[derive(Deserialize)]
+struct Link {
+    ifname: String,
+}
 
 /// Gives the node its address and the pods their network.
 pub(crate) async fn create(layout: &Layout) -> Result<()> {
@@ -68,8 +74,13 @@ pub(crate) async fn create(layout: &Layout) -> Result<()> {
 
 /// Removes both networks and puts the settings back. A link that is not there is no error.
 pub(crate) async fn remove(layout: &Layout) -> Result<()> {
-    for bridge in [NODE_BRIDGE, POD_BRIDGE] {
-        succeeds(&mut command("ip", ["link", "delete", bridge])).await;
+    // The pods' links would go with their namespaces, but the kernel takes its time for that.
+    let list = ["-json", "link", "show", "master", POD_BRIDGE];
+    let pods = output(&mut command("ip", list)).await.unwrap_or_default();
+    let pods: Vec<Link> = serde_json::from_str(&pods).unwrap_or_default();
+    let bridges = [NODE_BRIDGE, POD_BRIDGE].map(str::to_owned);
+    for link in pods.into_iter().map(|link| link.ifname).chain(bridges) {
+        succeeds(&mut command("ip", ["link", "delete", &link])).await;
     }
     restore_settings(layout)
 }

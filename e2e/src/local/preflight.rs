@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::{
+    claim,
     command::{command, output, succeeds},
     layout::{CGROUP, Layout, NETWORK, NODE_BRIDGE, Network, POD_BRIDGE},
     processes,
@@ -34,8 +35,7 @@ pub(crate) async fn check_kernel(layout: &Layout) -> Result<()> {
     if !unshared(&["--mount", "--net", "--pid", "--fork"], &["true"]).await {
         return cannot("new namespaces are refused here (`unshare --mount --net --pid` fails)");
     }
-    fs::create_dir_all(layout.state())
-        .with_context(|| format!("creating {}", layout.state().display()))?;
+    claim::state_folder(layout)?;
     let state = layout.state().to_string_lossy();
     if !unshared(&["--mount"], &["mount", "-t", "tmpfs", "tmpfs", &state]).await {
         return cannot("mounts are refused here, even in a mount namespace of one's own");

@@ -2,11 +2,11 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    addons, certificates, cgroups,
+    addons, certificates, cgroups, claim,
     command::{last_lines, output, succeeds},
     components::{self, Sign},
     down,
@@ -38,8 +38,7 @@ pub async fn up(layout: &Layout) -> Result<()> {
         step("clearing what an earlier run left", down::clear(layout)).await?;
     }
     preflight::check_network().await?;
-    fs::create_dir_all(layout.state())
-        .with_context(|| format!("creating {}", layout.state().display()))?;
+    claim::state_folder(layout)?;
     down::save_snapshot(layout, &Snapshot::take(layout).await?)?;
 
     step("preparing certificates, network and cgroups", async {

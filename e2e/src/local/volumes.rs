@@ -65,7 +65,6 @@ async fn provide(
     let claims = claims.list(&ListParams::default()).await?.items;
     let existing = volumes.list(&ListParams::default()).await?.items;
     for action in plan(&claims, &existing) {
-        tracing::info!(?action, "volume");
         match action {
             Action::Provision(claim) => provision(volumes, claim, folder).await?,
             Action::Reclaim { volume, path } => reclaim(volumes, &volume, &path).await?,
@@ -121,10 +120,17 @@ async fn provision(
         },
     }))?;
     volumes.create(&PostParams::default(), &volume).await?;
+    tracing::info!(
+        volume = name,
+        namespace = claim.namespace(),
+        claim = claim.name_any(),
+        "provisioned"
+    );
     Ok(())
 }
 
 async fn reclaim(volumes: &Api<PersistentVolume>, name: &str, path: &Path) -> Result<()> {
+    tracing::info!(volume = name, "reclaiming");
     if path.exists() {
         fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
     }
