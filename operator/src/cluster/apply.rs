@@ -1,0 +1,206 @@
+//! Fourth stage: makes the API server have what was built, by server-side apply, and prunes what is no longer wanted.
+//!
+//! The number of gateway pods has a field manager of its own, so that the main apply never touches it: see [`replicas`].
+
+use std::{collections::BTreeSet, fmt::Debug, marker::PhantomData};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+    core::NamespaceResourceScope,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    Error,
+    model::{Applied, Prepared, RedisResources, Resources, Validated},
+};
+use crate::{
+    context::{Context, FIELD_MANAGER},
+    key::Key,
+};
+
+mod prune;
+mod replicas;
+
+/// Creates the Secret with the password of the managed Redis, where it doesn't exist yet. Never written again: whoever is
+/// quicker wins. Returns whether the stages have to start anew, now with the password that is stored.
+pub async fn create_password(ctx: &Context, resources: &Resources<Prepared>) -> Result<bool, Error> {
+    let Some(secret) = resources.redis.as_ref().and_then(|redis| redis.password_secret.as_ref()) else {
+        return Ok(false);
+    };
+    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &secret.namespace().unwrap_or_default());
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match api.create(&params, secret).await {
+        Ok(created) => {
+            ctx.echoes.wrote(&created);
+            Ok(true)
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(true),
+        Err(source) => Err(Error::Apply { kind: "Secret", name: secret.name_any(), source }),
+    }
+}
+
+/// Applies everything, then prunes. What pods mount comes first. Everything is tried even if something fails: one object
+/// that is refused must not hold up the others.
+pub async fn apply(
+    ctx: &Context,
+    cluster: &Validated,
+    resources: Resources<Prepared>,
+) -> Result<Resources<Applied>, Error> {
+    let Resources {
+        service_account,
+        config_map,
+        gateway_secret,
+        deployment,
+        service,
+        api_service,
+        pods_service,
+        autoscaler,
+        disruption_budget,
+        network_policy,
+        redis,
+        state: _,
+    } = resources;
+    let wanted = Wanted {
+        service_accounts: names(redis.iter().map(|redis| &redis.service_account).chain([&service_account])),
+        config_maps: names(redis.iter().map(|redis| &redis.config_map).chain([&config_map])),
+        services: names(redis.iter().map(|redis| &redis.service).chain([&service, &api_service, &pods_service])),
+        autoscalers: names(&autoscaler),
+        disruption_budgets: names(redis.iter().map(|redis| &redis.disruption_budget).chain([&disruption_budget])),
+        network_policies: names(
+            redis.iter().filter_map(|redis| redis.network_policy.as_ref()).chain(&network_policy),
+        ),
+    };
+    let (gateway_secret, config_map, service_account) = futures::join!(
+        apply_one(ctx, &gateway_secret),
+        apply_one(ctx, &config_map),
+        apply_one(ctx, &service_account),
+    );
+    let (deployment, service, api_service, pods_service, autoscaler, disruption_budget, network_policy, redis) = futures::join!(
+        replicas::apply_deployment(ctx, &cluster.cluster.spec, &deployment),
+        apply_one(ctx, &service),
+        apply_one(ctx, &api_service),
+        apply_one(ctx, &pods_service),
+        apply_optional(ctx, autoscaler.as_ref()),
+        apply_one(ctx, &disruption_budget),
+        apply_optional(ctx, network_policy.as_ref()),
+        apply_redis(ctx, redis),
+    );
+    let applied = Resources {
+        service_account: service_account?,
+        config_map: config_map?,
+        gateway_secret: gateway_secret?,
+        deployment: deployment?,
+        service: service?,
+        api_service: api_service?,
+        pods_service: pods_service?,
+        autoscaler: autoscaler?,
+        disruption_budget: disruption_budget?,
+        network_policy: network_policy?,
+        redis: redis?,
+        state: PhantomData,
+    };
+    prune::prune(ctx, cluster, &wanted).await?;
+    Ok(applied)
+}
+
+async fn apply_redis(ctx: &Context, redis: Option<RedisResources>) -> Result<Option<RedisResources>, Error> {
+    let Some(RedisResources {
+        service_account,
+        // Made by `create_password`, before anything that needs it.
+        password_secret: _,
+        config_map,
+        service,
+        stateful_sets,
+        disruption_budget,
+        network_policy,
+    }) = redis
+    else {
+        return Ok(None);
+    };
+    let (service_account, config_map, service, disruption_budget, network_policy) = futures::join!(
+        apply_one(ctx, &service_account),
+        apply_one(ctx, &config_map),
+        apply_one(ctx, &service),
+        apply_one(ctx, &disruption_budget),
+        apply_optional(ctx, network_policy.as_ref()),
+    );
+    let (service_account, config_map) = (service_account?, config_map?);
+    let mut applied_sets = Vec::with_capacity(stateful_sets.len());
+    for set in &stateful_sets {
+        applied_sets.push(apply_one(ctx, set).await?);
+    }
+    Ok(Some(RedisResources {
+        service_account,
+        password_secret: None,
+        config_map,
+        service: service?,
+        stateful_sets: applied_sets,
+        disruption_budget: disruption_budget?,
+        network_policy: network_policy?,
+    }))
+}
+
+/// Applies one object as the operator's own.
+async fn apply_one<K>(ctx: &Context, object: &K) -> Result<K, Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    apply_as(ctx, FIELD_MANAGER, &Key::of(object), object).await
+}
+
+async fn apply_optional<K>(ctx: &Context, object: Option<&K>) -> Result<Option<K>, Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    match object {
+        Some(object) => apply_one(ctx, object).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Applies `body`, an object of kind `K` or a part of one, and remembers the write.
+async fn apply_as<K>(ctx: &Context, manager: &str, key: &Key, body: &(impl Serialize + Debug)) -> Result<K, Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    let params = PatchParams::apply(manager).force();
+    let applied = api.patch(&key.name, &params, &Patch::Apply(body)).await.map_err(|source| Error::Apply {
+        kind: kind::<K>(),
+        name: key.name.clone(),
+        source,
+    })?;
+    ctx.echoes.wrote(&applied);
+    Ok(applied)
+}
+
+/// Name of a kind, which for k8s-openapi's types is a constant.
+fn kind<K: Resource<DynamicType = ()>>() -> &'static str {
+    match K::kind(&()) {
+        std::borrow::Cow::Borrowed(kind) => kind,
+        std::borrow::Cow::Owned(_) => "object",
+    }
+}
+
+
+
+/// Names of the objects that stay, for each kind that is pruned. StatefulSets, volumes and Secrets are never pruned: they
+/// hold what can't be made again.
+struct Wanted {
+    service_accounts: BTreeSet<String>,
+    config_maps: BTreeSet<String>,
+    services: BTreeSet<String>,
+    autoscalers: BTreeSet<String>,
+    disruption_budgets: BTreeSet<String>,
+    network_policies: BTreeSet<String>,
+}
+
+fn names<'a, K: Resource + 'a>(objects: impl IntoIterator<Item = &'a K>) -> BTreeSet<String> {
+    objects.into_iter().map(ResourceExt::name_any).collect()
+}
