@@ -1,5 +1,18 @@
 //! A real local Kubernetes, and what end-to-end tests in it are written with.
 //!
-//! [`local`] makes the cluster; the `rotunda-local` binary is its command line.
+//! ```text
+//! rotunda-local:  cli → local (up, down, images) → install (the chart) → demo (the example and a message)
+//! tests:          cluster (API, kubectl) → namespace (one a test, gone afterwards) → realtime (clients)
+//! ```
 
+pub mod cli;
+pub mod cluster;
+pub mod demo;
+pub mod eventually;
+pub mod http;
+pub mod install;
 pub mod local;
+pub mod namespace;
+pub mod realtime;
+pub mod target;
+pub mod token;

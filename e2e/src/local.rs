@@ -20,7 +20,7 @@ mod addons;
 mod certificates;
 mod cgroups;
 pub mod claim;
-mod command;
+pub(crate) mod command;
 mod components;
 mod digest;
 pub mod down;

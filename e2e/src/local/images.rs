@@ -15,11 +15,11 @@ use anyhow::{Context, Result};
 use super::{
     command::{command, output},
     layout::Layout,
-    preflight,
+    packages, preflight,
     step::step,
 };
 
-pub mod buildah;
+pub(crate) mod buildah;
 mod recipe;
 
 use recipe::Recipe;
@@ -67,6 +67,11 @@ impl Images {
             .map(|(name, reference)| (name.as_str(), reference.as_str()))
     }
 
+    /// Adds one, or replaces its reference.
+    pub(crate) fn insert(&mut self, name: &str, reference: String) {
+        self.0.insert(name.to_owned(), reference);
+    }
+
     fn save(&self, layout: &Layout) -> Result<()> {
         let mut all = Self::load(layout).unwrap_or_default();
         all.0.extend(self.0.clone());
@@ -97,6 +102,7 @@ pub(crate) async fn build_for_cluster(layout: &Layout) -> Result<Images> {
 
 /// Builds the product's images from the binaries beside this one.
 pub async fn build_for_product(layout: &Layout) -> Result<Images> {
+    packages::install_missing_for_images().await?;
     let this = std::env::current_exe().context("finding this program")?;
     let binaries = this.parent().context("finding this program's folder")?;
     let base = recipe::base(binaries).await?;
@@ -121,7 +127,7 @@ async fn build(layout: &Layout, recipes: Vec<Recipe>) -> Result<Images> {
             step(what, buildah::build(layout, &recipe, &reference, &archive)).await?;
             remove_older(&archive, recipe.name);
         }
-        images.0.insert(recipe.name.to_owned(), reference);
+        images.insert(recipe.name, reference);
     }
     Ok(images)
 }

@@ -23,7 +23,21 @@ const PACKAGES: [(&str, &str); 7] = [
 
 /// Installs what is missing; shows what that is.
 pub(crate) async fn install_missing() -> Result<()> {
-    let missing: Vec<_> = PACKAGES
+    install(&PACKAGES).await
+}
+
+/// Installs what building images takes, for clusters that are not this machine's.
+pub(crate) async fn install_missing_for_images() -> Result<()> {
+    let needed = ["buildah", "redis-tools"];
+    let packages: Vec<_> = PACKAGES
+        .into_iter()
+        .filter(|(name, _)| needed.contains(name))
+        .collect();
+    install(&packages).await
+}
+
+async fn install(packages: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<_> = packages
         .iter()
         .filter(|(_, file)| !Path::new(file).exists())
         .map(|(name, _)| *name)
@@ -40,17 +54,17 @@ pub(crate) async fn install_missing() -> Result<()> {
     }
     step(format!("installing Debian packages: {names}"), async {
         let _no_services = ServicesStayOff::new()?;
-        if !succeeds(&mut install(&missing)).await {
+        if !succeeds(&mut apt_get_install(&missing)).await {
             // Stale or absent package lists are the usual reason.
             output(&mut command("apt-get", ["update", "--quiet"])).await?;
-            output(&mut install(&missing)).await?;
+            output(&mut apt_get_install(&missing)).await?;
         }
         Ok(())
     })
     .await
 }
 
-fn install(packages: &[&str]) -> tokio::process::Command {
+fn apt_get_install(packages: &[&str]) -> tokio::process::Command {
     let options = ["install", "--yes", "--quiet", "--no-install-recommends"];
     let mut install = command("apt-get", options.iter().chain(packages));
     install.env("DEBIAN_FRONTEND", "noninteractive");

@@ -1,7 +1,7 @@
 //! Whether this machine can run containers at all, asked by trying: each probe does in a throwaway
 //! namespace what the cluster will do for real.
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{fs, io::IsTerminal, os::unix::fs::MetadataExt};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -25,6 +25,14 @@ pub const CANNOT_RUN_EXIT_CODE: u8 = 77;
 /// Whether this process may do everything.
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// Whether sudo works here, asking for a password only where somebody can type it.
+pub(crate) async fn has_sudo() -> bool {
+    if succeeds(&mut command("sudo", ["--non-interactive", "true"])).await {
+        return true;
+    }
+    std::io::stdin().is_terminal() && succeeds(&mut command("sudo", ["--version"])).await
 }
 
 /// What can be asked before any package is installed.

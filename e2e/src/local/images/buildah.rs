@@ -39,7 +39,7 @@ pub(super) async fn build(
 }
 
 /// Pushes what an archive holds to a registry.
-pub async fn push(layout: &Layout, archive: &Path, target: &str) -> Result<()> {
+pub(crate) async fn push(layout: &Layout, archive: &Path, target: &str) -> Result<()> {
     let source = format!("docker-archive:{}", archive.display());
     let id = output(&mut buildah(layout, &["pull", "--quiet", &source])).await?;
     let target = format!("docker://{target}");

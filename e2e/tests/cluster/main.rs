@@ -1,0 +1,4 @@
+//! End-to-end tests in a real cluster, one module a subject. `make test` and `scripts/e2e` bring the
+//! cluster up and install the operator first.
+
+mod machinery;
