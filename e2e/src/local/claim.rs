@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{layout::Layout, step::note};
+use super::{
+    layout::{Layout, STATE_VARIABLE},
+    step::note,
+    supervisor,
+};
 
 /// What marks a folder as ours, so that it may be removed with everything in it.
 const MARK: &str = ".rotunda-local";
@@ -38,13 +42,24 @@ impl Turn {
     }
 }
 
+/// Refuses to go on where the machine's one cluster has its state elsewhere.
+pub(crate) fn check_no_other(layout: &Layout) -> Result<()> {
+    match supervisor::other_state(layout) {
+        Some(other) => bail!(
+            "a local cluster runs with {STATE_VARIABLE}={}, and a machine has room for one; take that one down first",
+            other.display()
+        ),
+        None => Ok(()),
+    }
+}
+
 /// Makes the state folder; refuses one that holds something else.
 pub(crate) fn state_folder(layout: &Layout) -> Result<()> {
     let folder = layout.state();
     let in_use = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     if in_use && !mark(layout).exists() {
         bail!(
-            "{} is not empty and holds no local cluster: let ROTUNDA_LOCAL_STATE name a folder of its own",
+            "{} is not empty and holds no local cluster: let {STATE_VARIABLE} name a folder of its own",
             folder.display()
         );
     }

@@ -16,6 +16,7 @@ use super::{
 
 /// Removes everything; with `verify`, an error tells what `up` had not found and is still there.
 pub async fn down(layout: &Layout, verify: bool) -> Result<()> {
+    claim::check_no_other(layout)?;
     if !has_remains(layout) {
         note("no local cluster is running");
         return Ok(());

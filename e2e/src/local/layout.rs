@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The environment variable that names the state folder.
+pub const STATE_VARIABLE: &str = "ROTUNDA_LOCAL_STATE";
 /// The node's name in Kubernetes.
 pub const NODE_NAME: &str = "rotunda-local";
 /// The cgroup that holds every process of the cluster; how a killed run's processes are found.
@@ -85,8 +87,7 @@ impl Layout {
     /// From `ROTUNDA_LOCAL_STATE`, `XDG_CACHE_HOME` and `HOME`, or their defaults.
     pub fn from_env() -> Self {
         let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        let state =
-            folder("ROTUNDA_LOCAL_STATE").map_or("/var/lib/rotunda-local".into(), PathBuf::from);
+        let state = folder(STATE_VARIABLE).map_or("/var/lib/rotunda-local".into(), PathBuf::from);
         let cache = folder("XDG_CACHE_HOME").map_or_else(
             || PathBuf::from(folder("HOME").unwrap_or("/root".into())).join(".cache"),
             PathBuf::from,

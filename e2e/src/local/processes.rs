@@ -36,6 +36,17 @@ impl Process {
         in_our_cgroup(&self.cgroups)
     }
 
+    /// A variable of its environment.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        let environment = fs::read_to_string(format!("/proc/{}/environ", self.pid)).ok()?;
+        let mut pairs = environment
+            .split('\0')
+            .filter_map(|pair| pair.split_once('='));
+        pairs
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_owned())
+    }
+
     pub(crate) fn shares_our_network(&self) -> bool {
         let network = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         network(&self.pid.to_string()) == network("self")

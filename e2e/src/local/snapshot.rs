@@ -39,10 +39,10 @@ impl Snapshot {
     pub(crate) async fn take(layout: &Layout) -> Result<Self> {
         let mut things = BTreeMap::new();
         for save in ["iptables-save", "ip6tables-save"] {
-            things.insert(
-                save.to_owned(),
-                rules(&output(&mut command(save, [""; 0])).await?),
-            );
+            let saved = output(&mut command(save, [""; 0]))
+                .await
+                .unwrap_or_default();
+            things.insert(save.to_owned(), rules(&saved));
         }
         let links = output(&mut command("ip", ["-oneline", "link"])).await?;
         things.insert(

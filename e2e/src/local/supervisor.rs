@@ -23,8 +23,8 @@ use super::{
     cgroups, client,
     command::{command, output},
     components::{self, Component},
-    layout::Layout,
-    load_balancer, volumes,
+    layout::{Layout, STATE_VARIABLE},
+    load_balancer, processes, volumes,
 };
 
 /// What the kernel calls it: the name of this crate's binary.
@@ -56,7 +56,7 @@ pub(crate) async fn start(layout: &Layout) -> Result<()> {
         .arg(this)
         .arg("supervise")
         .current_dir("/")
-        .env("ROTUNDA_LOCAL_STATE", layout.state())
+        .env(STATE_VARIABLE, layout.state())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -74,6 +74,17 @@ pub(crate) fn is_running(layout: &Layout) -> bool {
         return false;
     };
     matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+}
+
+/// The state folder of a cluster that runs with another one than `layout`'s.
+pub(crate) fn other_state(layout: &Layout) -> Option<PathBuf> {
+    let own = layout.state().to_string_lossy();
+    processes::ours()
+        .into_iter()
+        .filter(|process| process.name == PROCESS_NAME)
+        .filter_map(|process| process.variable(STATE_VARIABLE))
+        .find(|state| *state != own)
+        .map(PathBuf::from)
 }
 
 /// As [`is_running`], but true also in the moment before it takes hold.

@@ -30,7 +30,13 @@ pub async fn up(layout: &Layout) -> Result<()> {
         ));
         return Ok(());
     }
-    preflight::check_kernel(layout).await?;
+    claim::check_no_other(layout)?;
+    if let Err(error) = preflight::check_kernel(layout).await {
+        if !claim::is_used(layout) {
+            claim::remove_state_folder(layout)?;
+        }
+        return Err(error);
+    }
     packages::install_missing().await?;
     tools::build(layout).await?;
     let images = images::build_for_cluster(layout).await?;
