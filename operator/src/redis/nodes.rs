@@ -85,10 +85,15 @@ fn parse_line(line: &str) -> Option<(NodeId, bool, Peer)> {
         }
         slots.insert(first, last);
     }
-    let at = if has("noaddr") {
+    let (ip, port, bus_port) = split_address(address)?;
+    let at = if has("noaddr") || ip.is_empty() {
         None
     } else {
-        parse_address(address)?
+        let ip: IpAddr = ip.parse().ok()?;
+        Some(Address {
+            client: SocketAddr::new(ip, port),
+            bus_port,
+        })
     };
     let replica_of = (primary != "-").then(|| NodeId(primary.to_owned()));
     Some((
@@ -103,23 +108,12 @@ fn parse_line(line: &str) -> Option<(NodeId, bool, Peer)> {
     ))
 }
 
-/// `ip:port@bus[,hostname[,…]]`; the IP is empty while a node doesn't know its own, and an IPv6 one has no brackets.
-fn parse_address(text: &str) -> Option<Option<Address>> {
+/// IP, port and bus port of `ip:port@bus[,hostname[,…]]`. The IP is empty while a node doesn't know its own, and an IPv6 one
+/// has no brackets.
+fn split_address(text: &str) -> Option<(&str, u16, u16)> {
     let (client, bus) = text.split(',').next()?.split_once('@')?;
     let (ip, port) = client.rsplit_once(':')?;
-    let (port, bus_port) = (port.parse().ok()?, bus.parse().ok()?);
-    if ip.is_empty() {
-        return Some(None);
-    }
-    let ip: IpAddr = ip
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse()
-        .ok()?;
-    Some(Some(Address {
-        client: SocketAddr::new(ip, port),
-        bus_port,
-    }))
+    Some((ip, port.parse().ok()?, bus.parse().ok()?))
 }
 
 #[cfg(test)]

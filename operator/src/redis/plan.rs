@@ -10,7 +10,7 @@ mod situation;
 #[cfg(test)]
 mod tests;
 
-use situation::Situation;
+use situation::{Obstacle, Situation};
 
 use super::{
     slots::SlotSet,
@@ -78,7 +78,8 @@ pub enum Step {
 pub fn plan(topology: &Topology, wanted: Wanted) -> Plan {
     let situation = match Situation::read(topology, wanted) {
         Ok(situation) => situation,
-        Err(plan) => return plan,
+        Err(Obstacle::NothingAnswers(problem)) => return Plan::Wait(problem),
+        Err(Obstacle::Split(problem)) => return Plan::Refused(problem),
     };
     situation
         .take_over()

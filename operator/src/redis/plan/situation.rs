@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::Plan;
 use crate::{
     cluster::model::Problem,
     redis::{
@@ -25,9 +24,17 @@ pub(super) struct Situation<'a> {
     pub(super) unaccounted: Vec<String>,
 }
 
+/// Why nothing can be done at all.
+pub(super) enum Obstacle {
+    /// There is nobody to ask.
+    NothingAnswers(Problem),
+    /// There are two clusters.
+    Split(Problem),
+}
+
 impl<'a> Situation<'a> {
     /// Judges `topology`, or says at once why nothing can be done.
-    pub(super) fn read(topology: &'a Topology, wanted: Wanted) -> Result<Self, Plan> {
+    pub(super) fn read(topology: &'a Topology, wanted: Wanted) -> Result<Self, Obstacle> {
         let unaccounted = unaccounted(topology, wanted);
         let groups = groups(topology);
         let mut holding = groups
@@ -45,7 +52,7 @@ impl<'a> Situation<'a> {
                     } else {
                         unaccounted.join("; ")
                     };
-                    Plan::Wait(Problem {
+                    Obstacle::NothingAnswers(Problem {
                         reason: "RedisNotRunning",
                         message: format!("no Redis pod answers: {names}"),
                     })
@@ -238,8 +245,8 @@ fn unaccounted(topology: &Topology, wanted: Wanted) -> Vec<String> {
     reasons
 }
 
-fn split(one: &PodKey, other: &PodKey) -> Plan {
-    Plan::Refused(Problem {
+fn split(one: &PodKey, other: &PodKey) -> Obstacle {
+    Obstacle::Split(Problem {
         reason: "SplitRedis",
         message: format!(
             "pods {} and {} belong to different Redis clusters that both hold data, and joining them would lose some: \

@@ -1,14 +1,11 @@
 //! Clusters to build from, and built objects as text.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use rotunda_crds::{RealtimeCluster, realtime_cluster::RedisMode};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::model::{
-    Hidden, Images, ManagedRedis, Prepared, RedisTarget, RenderedConfig, Resources, SecretFiles,
-    Validated,
+use crate::cluster::{
+    model::{Prepared, RenderedConfig, Resources, Validated},
+    validate,
 };
 
 /// A YAML file with a RealtimeCluster and its Secrets.
@@ -39,55 +36,18 @@ fixtures! {
     CUSTOM_PODS "custom_pods",
 }
 
-/// The cluster of a fixture. Config and secrets are stand-ins: what they contain isn't the builders' business.
+/// The cluster of a fixture, through the real `validate`. The packed config and the revision of the secrets are
+/// stand-ins: what they contain isn't the builders' business.
 pub(super) fn fixture(fixture: &Fixture) -> Validated {
-    let documents: Vec<Value> = serde_yaml::Deserializer::from_str(fixture.yaml)
-        .map(|document| serde::Deserialize::deserialize(document).expect("fixtures are YAML"))
-        .collect();
-    let cluster: RealtimeCluster =
-        serde_json::from_value(documents[0].clone()).expect("the first document is a cluster");
-    let redis = match cluster.spec.redis_mode() {
-        RedisMode::Managed(_) => RedisTarget::Managed(ManagedRedis {
-            password: Hidden("the-password-of-redis".to_owned()),
-            password_is_new: true,
-            existing_shards: Vec::new(),
-            replicas_in_sync: true,
-        }),
-        RedisMode::External(_) => RedisTarget::External {
-            url: Hidden("redis://:x@y".to_owned()),
-        },
+    let mut validated = validate::fixture(fixture.yaml);
+    validated.config = RenderedConfig {
+        revision: "r1".to_owned(),
+        gzip: b"the config".to_vec(),
     };
-    let image =
-        |written: Option<String>, default: &str| written.unwrap_or_else(|| default.to_owned());
-    let redis_image = match cluster.spec.redis_mode() {
-        RedisMode::Managed(managed) => managed.image().map(str::to_owned),
-        RedisMode::External(_) => None,
-    };
-    Validated {
-        name: cluster.name().to_owned(),
-        namespace: cluster.namespace().to_owned(),
-        owner: kube::Resource::controller_owner_ref(&cluster, &()).expect("it has a UID"),
-        images: Images {
-            gateway: image(
-                cluster.spec.gateway.image().map(str::to_owned),
-                "rotunda-gateway",
-            ),
-            redis: image(redis_image, "rotunda-redis"),
-        },
-        config: RenderedConfig {
-            revision: "r1".to_owned(),
-            gzip: b"the config".to_vec(),
-        },
-        secret_files: SecretFiles(BTreeMap::from([
-            ("revision".to_owned(), b"s1".to_vec()),
-            ("jwt.main".to_owned(), b"a secret".to_vec()),
-        ])),
-        redis,
-        operator_namespace: Some("rotunda-system".to_owned()),
-        connection_metric: true,
-        left_out: Vec::new(),
-        cluster: Arc::new(cluster),
-    }
+    let files = &mut validated.secret_files.0;
+    files.insert("revision".to_owned(), b"s1".to_vec());
+    validated.connection_metric = true;
+    validated
 }
 
 /// All objects, in the order in which `Resources` lists them.
