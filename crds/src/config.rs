@@ -382,3 +382,6 @@ impl Default for HistoryConfig {
         (&crate::room::History::default()).into()
     }
 }
+
+#[cfg(test)]
+mod tests;

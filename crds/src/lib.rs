@@ -25,6 +25,7 @@ pub mod pattern;
 pub mod realtime_cluster;
 pub mod room;
 pub mod room_name;
+pub mod schema;
 
 pub use config::GatewayConfig;
 pub use realtime_cluster::{RealtimeCluster, RealtimeClusterSpec, RealtimeClusterStatus};
