@@ -5,6 +5,45 @@
 //! deliver:   Redis → broker events → room (in order, healed) → hub → each connection's outbox → its writer
 //! configure: file rendered by the operator → parsed, validated → swapped in whole; connections stay
 //! ```
+//!
+//! | module | job |
+//! |---|---|
+//! | [`dialect`] | the client protocol: bytes into commands, events into bytes, close codes |
+//! | [`recovery`] | what someone who stood at a position can still get; pure |
+//! | [`room`], [`presence`] | one room on this gateway: order, holes, who is here; no calls |
+//! | [`hub`] | rooms to connections; the calls that joining, healing and replaying take |
+//! | [`connection`] | a client: its queue of frames, its socket, its task |
+//! | [`actions`] | what can be done, however it was asked: access, limits, broker |
+//! | [`access`], [`auth`], [`limits`], [`policy`] | who may do what, who is who, how fast, by which rules |
+//! | [`http`], [`server`], [`ops`], [`page`] | the ports and their paths |
+//! | [`config`], [`gateway`] | the settings in force; what everything shares |
+//! | [`broker`], [`ids`] | the seam to the engines; positions and users |
+//! | [`serve`], [`dev`], [`token`], [`client`], [`cli`], [`shutdown`] | the commands, and how a gateway ends |
+//! | [`metrics`] | what is counted |
 
+pub mod access;
+pub mod actions;
+pub mod auth;
 pub mod broker;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod connection;
+pub mod dev;
+pub mod dialect;
+pub mod gateway;
+pub mod http;
+pub mod hub;
 pub mod ids;
+pub mod limits;
+pub mod metrics;
+pub mod ops;
+pub mod page;
+pub mod policy;
+pub mod presence;
+pub mod recovery;
+pub mod room;
+pub mod serve;
+pub mod server;
+pub mod shutdown;
+pub mod token;

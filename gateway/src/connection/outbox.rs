@@ -1,0 +1,278 @@
+//! What waits to be written to one client: frames in order, bounded in bytes.
+//!
+//! Rooms push from the broker's reading task and never wait; the connection's own task takes. A push that doesn't fit ends the connection as
+//! a slow consumer *before* anything is stored, so that memory stays within the cap. Replays, which can wait, ask for space first and
+//! leave half of the queue to what is live. It knows neither rooms nor sockets.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures::task::AtomicWaker;
+use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+
+use crate::dialect::{CloseReason, Frame};
+
+/// A frame in line.
+#[derive(Debug)]
+pub struct Queued {
+    pub frame: Frame,
+    /// When the message came in, on the few that are sampled for the delivery latency.
+    pub stamp: Option<Instant>,
+}
+
+/// Why a frame wasn't taken: the connection is ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed;
+
+/// One connection's queue of frames.
+#[derive(Debug)]
+pub struct Outbox {
+    /// Held for a few instructions at each push and take; one lock per connection, never two at once.
+    queue: Mutex<Queue>,
+    /// Wakes the connection's task.
+    ready: AtomicWaker,
+    /// Wakes replays that wait for space.
+    space: Notify,
+    cap: usize,
+    /// Bytes in all outboxes.
+    total: Gauge,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Queued>,
+    /// Pushed and not yet written, also what the writer has taken out already.
+    bytes: usize,
+    closing: Option<CloseReason>,
+}
+
+impl Outbox {
+    /// `total` counts the bytes of all outboxes that share it.
+    pub fn new(cap: usize, total: Gauge) -> Self {
+        Self {
+            queue: Mutex::default(),
+            ready: AtomicWaker::new(),
+            space: Notify::new(),
+            cap,
+            total,
+        }
+    }
+
+    /// Puts a frame in line.
+    pub fn push(&self, frame: Frame) -> Result<(), Closed> {
+        self.push_stamped(frame, None)
+    }
+
+    /// As [`push`](Self::push), with the instant at which the message came in.
+    pub fn push_stamped(&self, frame: Frame, stamp: Option<Instant>) -> Result<(), Closed> {
+        let mut queue = self.queue.lock();
+        if queue.closing.is_some() {
+            return Err(Closed);
+        }
+        let size = frame.len();
+        let fits = queue.bytes + size <= self.cap;
+        if fits {
+            queue.bytes += size;
+            queue.frames.push_back(Queued { frame, stamp });
+            self.total.inc_by(as_gauge(size));
+        } else {
+            self.begin_close(&mut queue, CloseReason::SlowConsumer);
+        }
+        drop(queue);
+        self.ready.wake();
+        if fits { Ok(()) } else { Err(Closed) }
+    }
+
+    /// Waits until a frame of this size leaves half of the queue free (or the queue is empty, for frames beyond that).
+    pub async fn reserve(&self, size: usize) -> Result<(), Closed> {
+        loop {
+            let notified = self.space.notified();
+            {
+                let queue = self.queue.lock();
+                if queue.closing.is_some() {
+                    return Err(Closed);
+                }
+                if queue.bytes + size <= self.cap / 2 || queue.bytes == 0 {
+                    return Ok(());
+                }
+            }
+            notified.await;
+        }
+    }
+
+    /// Whether that many bytes fit right now with half of the queue left free.
+    pub fn has_space(&self, size: usize) -> bool {
+        let queue = self.queue.lock();
+        queue.closing.is_none() && queue.bytes + size <= self.cap / 2
+    }
+
+    /// Ends the connection. The first reason stands.
+    pub fn close(&self, reason: CloseReason) {
+        self.begin_close(&mut self.queue.lock(), reason);
+        self.ready.wake();
+    }
+
+    fn begin_close(&self, queue: &mut Queue, reason: CloseReason) {
+        if queue.closing.is_none() {
+            queue.closing = Some(reason);
+            if !reason.flushes_queue() {
+                let dropped: usize = mem::take(&mut queue.frames)
+                    .iter()
+                    .map(|queued| queued.frame.len())
+                    .sum();
+                queue.bytes -= dropped;
+                self.total.dec_by(as_gauge(dropped));
+            }
+            self.space.notify_waiters();
+        }
+    }
+
+    /// Why the connection is ending, once it is.
+    pub fn closing(&self) -> Option<CloseReason> {
+        self.queue.lock().closing
+    }
+
+    /// Takes all that is in line; `Ready` with the reason once the connection is to end, for as long as the caller hasn't acted on it.
+    /// What was taken still counts as queued until [`written`](Self::written).
+    pub fn poll_take(
+        &self,
+        context: &mut Context<'_>,
+        into: &mut VecDeque<Queued>,
+    ) -> Poll<CloseReason> {
+        // Registered before looking, so that a push between the look and the sleep wakes.
+        self.ready.register(context.waker());
+        let mut queue = self.queue.lock();
+        if into.is_empty() {
+            mem::swap(&mut queue.frames, into);
+        } else {
+            into.append(&mut queue.frames);
+        }
+        match queue.closing {
+            Some(reason) => Poll::Ready(reason),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Takes what is in line for the last time.
+    pub fn take_rest(&self, into: &mut VecDeque<Queued>) {
+        into.append(&mut self.queue.lock().frames);
+    }
+
+    /// These many bytes of taken frames have left for the socket.
+    pub fn written(&self, bytes: usize) {
+        self.queue.lock().bytes -= bytes;
+        self.total.dec_by(as_gauge(bytes));
+        self.space.notify_waiters();
+    }
+
+    /// Bytes in line.
+    pub fn bytes(&self) -> usize {
+        self.queue.lock().bytes
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.total.dec_by(as_gauge(self.queue.get_mut().bytes));
+    }
+}
+
+fn as_gauge(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures::task::noop_waker_ref;
+
+    use super::*;
+    use crate::dialect::event;
+
+    fn frame() -> Frame {
+        event::heartbeat()
+    }
+
+    fn take(outbox: &Outbox) -> (Vec<Queued>, Option<CloseReason>) {
+        let mut frames = VecDeque::new();
+        let reason = match outbox.poll_take(&mut Context::from_waker(noop_waker_ref()), &mut frames)
+        {
+            Poll::Ready(reason) => Some(reason),
+            Poll::Pending => None,
+        };
+        (frames.into(), reason)
+    }
+
+    #[test]
+    fn a_push_past_the_cap_stores_nothing_and_ends_the_connection() {
+        let total = Gauge::default();
+        let outbox = Outbox::new(frame().len() * 2, total.clone());
+        outbox.push(frame()).unwrap();
+        outbox.push(frame()).unwrap();
+        assert_eq!(outbox.push(frame()), Err(Closed));
+        assert_eq!(outbox.closing(), Some(CloseReason::SlowConsumer));
+        let (frames, reason) = take(&outbox);
+        assert!(frames.is_empty());
+        assert_eq!(reason, Some(CloseReason::SlowConsumer));
+        assert_eq!((outbox.bytes(), total.get()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_taken_counts_until_it_is_written() {
+        let total = Gauge::default();
+        let outbox = Outbox::new(frame().len(), total.clone());
+        outbox.push(frame()).unwrap();
+        assert_eq!(take(&outbox).0.len(), 1);
+        assert!(total.get() > 0);
+        outbox.written(frame().len());
+        outbox.push(frame()).unwrap();
+        drop(outbox);
+        assert_eq!(total.get(), 0);
+    }
+
+    #[test]
+    fn the_first_reason_stands_and_a_drain_keeps_the_queue() {
+        let outbox = Outbox::new(1000, Gauge::default());
+        outbox.push(frame()).unwrap();
+        outbox.close(CloseReason::Drained);
+        outbox.close(CloseReason::Internal);
+        let (frames, reason) = take(&outbox);
+        assert_eq!((frames.len(), reason), (1, Some(CloseReason::Drained)));
+        assert_eq!(outbox.push(frame()), Err(Closed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replay_waits_until_half_of_the_queue_is_free() {
+        let size = frame().len();
+        let outbox = Arc::new(Outbox::new(size * 4, Gauge::default()));
+        outbox.reserve(size).await.unwrap();
+        outbox.push(frame()).unwrap();
+        outbox.push(frame()).unwrap();
+        assert!(!outbox.has_space(size));
+        let waiting = tokio::spawn({
+            let outbox = Arc::clone(&outbox);
+            async move { outbox.reserve(size).await }
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!waiting.is_finished());
+        let taken = take(&outbox).0;
+        outbox.written(taken[0].frame.len());
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn closing_ends_the_wait_for_space() {
+        let outbox = Outbox::new(frame().len(), Gauge::default());
+        outbox.push(frame()).unwrap();
+        let (reserved, ()) = tokio::join!(outbox.reserve(1), async {
+            outbox.close(CloseReason::GoingAway)
+        });
+        assert_eq!(reserved, Err(Closed));
+    }
+}

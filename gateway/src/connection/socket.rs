@@ -1,0 +1,224 @@
+//! A WebSocket on a byte stream: frames in through tungstenite, frames out through the [`Writer`].
+//!
+//! tungstenite reads, unmasks, joins fragments, answers pings and checks the protocol. What it wants to write (pongs, closes) is caught
+//! and put between our own frames, which are encoded already. It knows nothing of rooms and commands.
+
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tokio_tungstenite::tungstenite::{Bytes as WsBytes, Message};
+
+use super::outbox::Outbox;
+use super::writer::Writer;
+use crate::dialect::CloseReason;
+use crate::metrics::Metrics;
+
+/// The read buffer of each connection; tungstenite's default of 128 KiB is really resident.
+const READ_BUFFER: usize = 1024;
+
+/// What a client sent.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A text frame.
+    Text(Bytes),
+    /// A ping or a pong: a sign of life.
+    Alive,
+    /// The connection is over, or must be.
+    End(CloseReason),
+}
+
+/// A server's side of a WebSocket.
+#[derive(Debug)]
+pub struct Socket<S> {
+    io: S,
+    context: WebSocketContext,
+    writer: Writer,
+}
+
+/// Lends the stream to tungstenite: reads go through, writes are caught.
+struct Tap<'a, 'b, S> {
+    io: &'a mut S,
+    context: &'a mut Context<'b>,
+    writer: &'a mut Writer,
+}
+
+impl<S: AsyncRead + Unpin> Read for Tap<'_, '_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        match Pin::new(&mut *self.io).poll_read(self.context, &mut buffer) {
+            Poll::Ready(Ok(())) => Ok(buffer.filled().len()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl<S> Write for Tap<'_, '_, S> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.writer.push_control(bytes) {
+            Ok(bytes.len())
+        } else {
+            Err(io::Error::other("too many control frames wait"))
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// Takes over a stream after the upgrade; `read_ahead` is what came with the request. Frames and messages past `max_frame` bytes end the
+    /// connection.
+    pub fn new(io: S, read_ahead: &[u8], max_frame: usize) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_message_size(Some(max_frame))
+            .max_frame_size(Some(max_frame));
+        let context = if read_ahead.is_empty() {
+            WebSocketContext::new(Role::Server, Some(config))
+        } else {
+            WebSocketContext::from_partially_read(read_ahead.to_vec(), Role::Server, Some(config))
+        };
+        Self {
+            io,
+            context,
+            writer: Writer::default(),
+        }
+    }
+
+    /// Writes what waits and, if asked, reads: until something came, or the outbox says that the connection is to end.
+    pub fn poll_drive(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &Outbox,
+        reading: bool,
+        metrics: &Metrics,
+    ) -> Poll<Incoming> {
+        loop {
+            if let Poll::Ready(reason) = outbox.poll_take(context, self.writer.queue()) {
+                return Poll::Ready(Incoming::End(reason));
+            }
+            let flushed = match self
+                .writer
+                .poll_write(context, &mut self.io, outbox, metrics)
+            {
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(_)) => return Poll::Ready(Incoming::End(CloseReason::Lost)),
+                Poll::Pending => false,
+            };
+            if !reading {
+                return Poll::Pending;
+            }
+            let incoming = self.poll_read(context);
+            // Reading may have made tungstenite answer something.
+            if incoming.is_ready() || !flushed || self.writer.is_empty() {
+                return incoming;
+            }
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Incoming> {
+        let mut tap = Tap {
+            io: &mut self.io,
+            context,
+            writer: &mut self.writer,
+        };
+        match self.context.read(&mut tap) {
+            Ok(Message::Text(text)) => Poll::Ready(Incoming::Text(text.into())),
+            Ok(Message::Ping(_) | Message::Pong(_)) => Poll::Ready(Incoming::Alive),
+            Ok(Message::Binary(_) | Message::Frame(_)) => {
+                Poll::Ready(Incoming::End(CloseReason::Malformed("frames must be text")))
+            }
+            Ok(Message::Close(frame)) => {
+                // The answer is queued by the next call, which then has nothing more to read.
+                self.context.read(&mut tap).ok();
+                let clean = frame.is_some_and(|frame| frame.code == CloseCode::Normal);
+                Poll::Ready(Incoming::End(if clean {
+                    CloseReason::Client
+                } else {
+                    CloseReason::Lost
+                }))
+            }
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(error) => Poll::Ready(Incoming::End(reason_of(&error))),
+        }
+    }
+
+    /// Puts a ping in line, ahead of waiting frames.
+    pub fn ping(&mut self) -> Result<(), CloseReason> {
+        // An unmasked ping without a payload (RFC 6455, section 5.5.2).
+        if self.writer.push_control(&[0x89, 0]) {
+            Ok(())
+        } else {
+            Err(CloseReason::HeartbeatTimeout)
+        }
+    }
+
+    /// Ends the connection: the queue if it may go first, the close frame, the end of the stream; then reads what the client still sends, so
+    /// that its kernel doesn't throw the close frame away with a reset. Bounded by the caller.
+    pub async fn close(
+        &mut self,
+        reason: CloseReason,
+        outbox: &Outbox,
+        metrics: &Metrics,
+    ) -> io::Result<()> {
+        outbox.take_rest(self.writer.queue());
+        if !reason.flushes_queue() {
+            self.writer.discard_queue(outbox);
+        }
+        self.flush(outbox, metrics).await?;
+        if !matches!(reason, CloseReason::Client | CloseReason::Lost) {
+            let code = CloseCode::from(reason.code());
+            let frame = CloseFrame {
+                code,
+                reason: reason.text().into(),
+            };
+            self.writer.push_control(&encode_close(&frame));
+            self.flush(outbox, metrics).await?;
+        }
+        self.io.shutdown().await?;
+        let mut rest = [0; 512];
+        while self.io.read(&mut rest).await? > 0 {}
+        Ok(())
+    }
+
+    async fn flush(&mut self, outbox: &Outbox, metrics: &Metrics) -> io::Result<()> {
+        std::future::poll_fn(|context| {
+            self.writer
+                .poll_write(context, &mut self.io, outbox, metrics)
+        })
+        .await
+    }
+}
+
+/// A close frame of a server (RFC 6455, section 5.5.1); its reason is at most 123 bytes.
+fn encode_close(frame: &CloseFrame) -> WsBytes {
+    let reason = frame.reason.as_str().as_bytes();
+    let length = u8::try_from(reason.len() + 2).unwrap_or(2);
+    let mut bytes = vec![0x88, length];
+    bytes.extend_from_slice(&u16::from(frame.code).to_be_bytes());
+    bytes.extend_from_slice(&reason[..usize::from(length) - 2]);
+    bytes.into()
+}
+
+fn reason_of(error: &Error) -> CloseReason {
+    use tokio_tungstenite::tungstenite::error::ProtocolError;
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => CloseReason::FrameTooLarge,
+        Error::Utf8(_) => CloseReason::NotUtf8,
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) => {
+            CloseReason::Lost
+        }
+        Error::ConnectionClosed | Error::AlreadyClosed => CloseReason::Lost,
+        _ => CloseReason::Protocol,
+    }
+}

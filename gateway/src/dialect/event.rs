@@ -1,0 +1,422 @@
+//! Events into frames: everything a server tells a client.
+//!
+//! What is passed through (bodies, `data`, `ref`) is copied as the bytes that came; the rest is written here, in the order in which the
+//! protocol shows it. A room's name needs no escaping: its alphabet has neither quote nor backslash.
+
+use std::time::Duration;
+
+use rotunda_crds::{GatewayConfig, RoomName};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::frame::{Frame, FrameBuilder};
+use crate::broker::{Members, Message, PresenceChange};
+use crate::ids::{ConnectionId, Position, UserId};
+
+/// Why messages can't be had any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// Beyond the room's `maxMessages`.
+    Trimmed,
+    /// Older than the room's `maxAge`.
+    Expired,
+    /// Lost, or not known to be whole, after a failover.
+    Failover,
+    /// Left out for a slow consumer.
+    Dropped,
+    /// Deleted on request.
+    Deleted,
+}
+
+impl GapReason {
+    /// The word in frames and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trimmed => "trimmed",
+            Self::Expired => "expired",
+            Self::Failover => "failover",
+            Self::Dropped => "dropped",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// What went wrong with a command, while the connection goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    BadRequest,
+    InvalidRoom,
+    InvalidId,
+    Unauthorized,
+    Forbidden,
+    NotJoined,
+    NotFound,
+    TooLarge,
+    TooManyRooms,
+    RoomFull,
+    RateLimited,
+    OutcomeUnknown,
+    Unavailable,
+    Internal,
+}
+
+impl ErrorCode {
+    /// The word in frames and HTTP answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::InvalidRoom => "invalid_room",
+            Self::InvalidId => "invalid_id",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotJoined => "not_joined",
+            Self::NotFound => "not_found",
+            Self::TooLarge => "too_large",
+            Self::TooManyRooms => "too_many_rooms",
+            Self::RoomFull => "room_full",
+            Self::RateLimited => "rate_limited",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// A refused command: the answer to one frame or one HTTP request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    pub code: ErrorCode,
+    pub message: String,
+    /// When trying again makes sense.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    pub fn rate_limited(message: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(ErrorCode::RateLimited, message)
+        }
+    }
+
+    /// `retry_after` in whole milliseconds, rounded up so that a retry isn't too early.
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        self.retry_after
+            .map(|after| u64::try_from(after.as_micros().div_ceil(1000)).unwrap_or(u64::MAX))
+    }
+}
+
+/// The client's `ref`, echoed.
+pub type Reference = Option<Box<RawValue>>;
+
+/// What a connection may use, as the welcome tells it.
+#[derive(Serialize)]
+struct WelcomeLimits {
+    messages_per_second: u32,
+    burst: u32,
+    message_bytes: u32,
+    rooms_per_connection: u32,
+}
+
+/// The first frame of every connection.
+pub fn welcome(connection: ConnectionId, user: &UserId, config: &GatewayConfig) -> Frame {
+    let limits = WelcomeLimits {
+        messages_per_second: config.limits.messages_per_second,
+        burst: config.limits.burst,
+        message_bytes: config.limits.message_bytes,
+        rooms_per_connection: config.limits.rooms_per_connection,
+    };
+    let mut frame = FrameBuilder::with_capacity(256);
+    frame
+        .raw(r#"{"type":"welcome","connection":""#)
+        .raw(&connection.to_string())
+        .raw(r#"","user":"#)
+        .json(user);
+    frame
+        .raw(r#","heartbeat_ms":"#)
+        .json(&(u64::from(config.heartbeat.interval_seconds) * 1000));
+    frame.raw(r#","limits":"#).json(&limits).raw("}");
+    frame.finish()
+}
+
+/// What a join led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The position after which the stream goes on: a client may keep it as its `last_seen_id` at once.
+    pub id: Position,
+    /// Every message after the client's `last_seen_id` follows. `None` for a join that asked for nothing.
+    pub recovered: Option<bool>,
+    /// How many messages of the past follow this frame.
+    pub replayed: u64,
+    /// How many users are in the room; `None` where presence is off.
+    pub members: Option<u64>,
+}
+
+/// The answer to `join`, before what is replayed.
+pub fn joined(reference: &Reference, room: &RoomName, joined: &Joined) -> Frame {
+    let mut frame = answer("joined", reference, room);
+    frame
+        .raw(r#","id":""#)
+        .raw(&joined.id.to_string())
+        .raw("\"");
+    if let Some(recovered) = joined.recovered {
+        frame
+            .raw(r#","recovered":"#)
+            .json(&recovered)
+            .raw(r#","replayed":"#)
+            .json(&joined.replayed);
+    }
+    if let Some(members) = joined.members {
+        frame.raw(r#","members":"#).json(&members);
+    }
+    frame.raw("}");
+    frame.finish()
+}
+
+/// The answer to `leave`, or news of a membership that ended otherwise: then with a reason.
+pub fn left(reference: &Reference, room: &RoomName, reason: Option<&str>) -> Frame {
+    let mut frame = answer("left", reference, room);
+    if let Some(reason) = reason {
+        frame.raw(r#","reason":"#).json(reason);
+    }
+    frame.raw("}");
+    frame.finish()
+}
+
+/// A stored message.
+pub fn message(room: &RoomName, message: &Message) -> Frame {
+    let mut frame = FrameBuilder::with_capacity(96 + room.len() + message.body.len());
+    frame
+        .raw(r#"{"type":"message","room":""#)
+        .raw(room)
+        .raw("\",");
+    message_members(&mut frame, message);
+    frame.raw("}");
+    frame.finish()
+}
+
+/// `"id":…,"time":…,` and the body.
+fn message_members(frame: &mut FrameBuilder, message: &Message) {
+    frame
+        .raw(r#""id":""#)
+        .raw(&message.position.to_string())
+        .raw(r#"","time":"#)
+        .json(&message.time_ms)
+        .raw(",");
+    frame.bytes(&message.body);
+}
+
+/// A signal.
+pub fn signal(room: &RoomName, body: &[u8]) -> Frame {
+    let mut frame = FrameBuilder::with_capacity(48 + room.len() + body.len());
+    frame
+        .raw(r#"{"type":"signal","room":""#)
+        .raw(room)
+        .raw("\",")
+        .bytes(body)
+        .raw("}");
+    frame.finish()
+}
+
+#[derive(Serialize)]
+struct WireMember<'a> {
+    user: &'a UserId,
+}
+
+#[derive(Serialize)]
+struct WireDeparted<'a> {
+    user: &'a UserId,
+    last_seen: u64,
+}
+
+/// Who came and went. `names: false` tells the count alone.
+pub fn presence(room: &RoomName, change: &PresenceChange, names: bool) -> Frame {
+    let mut frame = FrameBuilder::with_capacity(
+        96 + room.len() + 48 * (change.joined.len() + change.left.len()),
+    );
+    frame
+        .raw(r#"{"type":"presence","room":""#)
+        .raw(room)
+        .raw("\"");
+    if names {
+        let joined: Vec<_> = change
+            .joined
+            .iter()
+            .map(|user| WireMember { user })
+            .collect();
+        let left: Vec<_> = change
+            .left
+            .iter()
+            .map(|departed| WireDeparted {
+                user: &departed.user,
+                last_seen: departed.last_seen_ms,
+            })
+            .collect();
+        frame
+            .raw(r#","joined":"#)
+            .json(&joined)
+            .raw(r#","left":"#)
+            .json(&left);
+    }
+    frame.raw(r#","count":"#).json(&change.count).raw("}");
+    frame.finish()
+}
+
+/// Messages that can't be had: those after `after` up to and with `next`.
+pub fn gap(room: &RoomName, after: Position, next: Position, reason: GapReason) -> Frame {
+    let mut frame = FrameBuilder::with_capacity(128 + room.len());
+    frame
+        .raw(r#"{"type":"gap","room":""#)
+        .raw(room)
+        .raw(r#"","after":""#)
+        .raw(&after.to_string());
+    frame
+        .raw(r#"","next":""#)
+        .raw(&next.to_string())
+        .raw(r#"","reason":""#)
+        .raw(reason.as_str())
+        .raw("\"}");
+    frame.finish()
+}
+
+/// The answer to `publish`.
+pub fn ack(reference: &Reference, id: Position) -> Frame {
+    let mut frame = FrameBuilder::with_capacity(64);
+    frame.raw(r#"{"type":"ack""#);
+    write_reference(&mut frame, reference);
+    frame.raw(r#","id":""#).raw(&id.to_string()).raw("\"}");
+    frame.finish()
+}
+
+/// An acknowledgement of a command whose answer holds nothing, such as `refresh`.
+pub fn done(kind: &str, reference: &Reference) -> Frame {
+    let mut frame = FrameBuilder::with_capacity(64);
+    frame.raw(r#"{"type":"#).json(kind);
+    write_reference(&mut frame, reference);
+    frame.raw("}");
+    frame.finish()
+}
+
+/// The answer to `history`: oldest first. `next` is where the next page in the same direction starts, if there is one.
+pub fn history(
+    reference: &Reference,
+    room: &RoomName,
+    messages: &[Message],
+    next: Option<Position>,
+) -> Frame {
+    let mut frame = answer("history", reference, room);
+    frame.raw(r#","messages":"#);
+    write_messages(&mut frame, messages);
+    write_next(&mut frame, next);
+    frame.raw("}");
+    frame.finish()
+}
+
+/// The same page as an HTTP answer.
+pub fn history_page(messages: &[Message], next: Option<Position>) -> Vec<u8> {
+    let mut frame =
+        FrameBuilder::with_capacity(64 + messages.iter().map(|m| m.body.len() + 64).sum::<usize>());
+    frame.raw(r#"{"messages":"#);
+    write_messages(&mut frame, messages);
+    write_next(&mut frame, next);
+    frame.raw("}");
+    frame.finish().json().to_vec()
+}
+
+fn write_messages(frame: &mut FrameBuilder, messages: &[Message]) {
+    frame.raw("[");
+    for (index, message) in messages.iter().enumerate() {
+        frame.raw(if index == 0 { "{" } else { ",{" });
+        message_members(frame, message);
+        frame.raw("}");
+    }
+    frame.raw("]");
+}
+
+fn write_next(frame: &mut FrameBuilder, next: Option<Position>) {
+    match next {
+        Some(next) => frame.raw(r#","next":""#).raw(&next.to_string()).raw("\""),
+        None => frame.raw(r#","next":null"#),
+    };
+}
+
+/// The answer to `members`.
+pub fn members(reference: &Reference, room: &RoomName, members: &Members) -> Frame {
+    let mut frame = answer("members", reference, room);
+    let wire: Vec<_> = members
+        .members
+        .iter()
+        .map(|member| WireMember { user: &member.user })
+        .collect();
+    frame
+        .raw(r#","members":"#)
+        .json(&wire)
+        .raw(r#","count":"#)
+        .json(&members.count)
+        .raw("}");
+    frame.finish()
+}
+
+/// A command was refused; the connection goes on.
+pub fn error(reference: &Reference, room: Option<&RoomName>, failure: &Failure) -> Frame {
+    let mut frame = FrameBuilder::with_capacity(128 + failure.message.len());
+    frame.raw(r#"{"type":"error""#);
+    write_reference(&mut frame, reference);
+    if let Some(room) = room {
+        frame.raw(r#","room":""#).raw(room).raw("\"");
+    }
+    frame
+        .raw(r#","code":""#)
+        .raw(failure.code.as_str())
+        .raw(r#"","message":"#)
+        .json(&failure.message);
+    if let Some(ms) = failure.retry_after_ms() {
+        frame.raw(r#","retry_after_ms":"#).json(&ms);
+    }
+    frame.raw("}");
+    frame.finish()
+}
+
+/// Part of a drain: open another connection after this time, then close this one.
+pub fn reconnect(after: Duration) -> Frame {
+    let mut frame = FrameBuilder::with_capacity(48);
+    frame
+        .raw(r#"{"type":"reconnect","after_ms":"#)
+        .json(&u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
+        .raw("}");
+    frame.finish()
+}
+
+/// For scripts in browsers, which can't see pings.
+pub fn heartbeat() -> Frame {
+    let mut frame = FrameBuilder::with_capacity(24);
+    frame.raw(r#"{"type":"heartbeat"}"#);
+    frame.finish()
+}
+
+/// `{"type":…,"ref":…,"room":…` without the closing brace.
+fn answer(kind: &str, reference: &Reference, room: &RoomName) -> FrameBuilder {
+    let mut frame = FrameBuilder::with_capacity(128 + room.len());
+    frame.raw(r#"{"type":""#).raw(kind).raw("\"");
+    write_reference(&mut frame, reference);
+    frame.raw(r#","room":""#).raw(room).raw("\"");
+    frame
+}
+
+fn write_reference(frame: &mut FrameBuilder, reference: &Reference) {
+    if let Some(reference) = reference {
+        frame.raw(r#","ref":"#).raw(reference.get());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! What the ports share: the settings in force, the hub, the open connections, and whether the gateway is on its way out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Identity;
+use crate::broker::Broker;
+use crate::config::Settings;
+use crate::connection::Connection;
+use crate::connection::registry::Registry;
+use crate::dialect::CloseReason;
+use crate::http::limits::UserLimits;
+use crate::hub::{Hub, Rooms};
+use crate::ids::UserId;
+use crate::metrics::Metrics;
+use crate::policy::PublishCounters;
+use crate::presence::Call;
+
+/// How long the broker may take to hear of departures when everything stops.
+const CLOSE_BROKER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Written by a reload, read for each command: held only to clone or swap a pointer.
+    settings: RwLock<Arc<Settings>>,
+    pub hub: Arc<Hub>,
+    pub registry: Registry,
+    pub metrics: Arc<Metrics>,
+    pub counters: PublishCounters,
+    /// Rates of what users ask for over HTTP.
+    pub user_limits: UserLimits,
+    /// Every task of a connection, and everything done on behalf of one.
+    pub tracker: TaskTracker,
+    stopping: CancellationToken,
+    draining: AtomicBool,
+    config_error: Mutex<Option<String>>,
+}
+
+impl Gateway {
+    /// Starts a gateway on a broker, which `broker` makes from the sink for its events.
+    pub fn start(
+        settings: Settings,
+        counters: PublishCounters,
+        metrics: Arc<Metrics>,
+        broker: impl FnOnce(Arc<Rooms>) -> Arc<dyn Broker>,
+    ) -> Arc<Self> {
+        let tracker = TaskTracker::new();
+        let stopping = CancellationToken::new();
+        let (rooms, todo) = Rooms::new(Arc::clone(&metrics));
+        let broker = broker(Arc::clone(&rooms));
+        let hub = Hub::start(
+            rooms,
+            todo,
+            broker,
+            Arc::clone(&metrics),
+            tracker.clone(),
+            stopping.clone(),
+        );
+        Arc::new(Self {
+            settings: RwLock::new(Arc::new(settings)),
+            hub,
+            registry: Registry::default(),
+            metrics,
+            counters,
+            user_limits: UserLimits::default(),
+            tracker,
+            stopping,
+            draining: AtomicBool::new(false),
+            config_error: Mutex::new(None),
+        })
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read())
+    }
+
+    /// Swaps in new settings whole; connections stay, memberships are looked at again.
+    pub async fn reload(&self, settings: Settings) {
+        let settings = Arc::new(settings);
+        *self.settings.write() = Arc::clone(&settings);
+        *self.config_error.lock() = None;
+        self.metrics.reload(true);
+        self.hub.apply_policies(&settings.policies).await;
+    }
+
+    /// Notes that a config was found which can't be used; the one before stays.
+    pub fn refuse_config(&self, error: &(dyn std::error::Error + 'static)) {
+        tracing::error!(
+            error,
+            "the new config can't be used, the old one stays in force"
+        );
+        *self.config_error.lock() = Some(error.to_string());
+        self.metrics.reload(false);
+    }
+
+    /// What was wrong with the newest config, if it isn't in force.
+    pub fn config_error(&self) -> Option<String> {
+        self.config_error.lock().clone()
+    }
+
+    /// Ends when the gateway stops.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on late arrivals are told to go elsewhere.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there are as many connections as the gateway takes.
+    pub fn is_full(&self) -> bool {
+        self.registry.count() >= self.settings().config.max_connections as usize
+    }
+
+    /// Takes a new connection in.
+    pub fn connected(self: &Arc<Self>, identity: Identity) -> Result<Arc<Connection>, CloseReason> {
+        let settings = self.settings();
+        let limits = &settings.config.limits;
+        let connection = Connection::new(
+            identity,
+            limits.send_queue_bytes as usize,
+            self.metrics.outbox_bytes.clone(),
+        );
+        self.registry
+            .insert(&connection, limits.connections_per_user as usize)
+            .map_err(|_| CloseReason::TooManyConnections)?;
+        self.metrics.connections.inc();
+        self.metrics.connections_opened.inc();
+        self.settle_online(&connection.user);
+        Ok(connection)
+    }
+
+    /// Lets a connection go: its rooms, its user's presence.
+    pub fn disconnected(self: &Arc<Self>, connection: &Connection, reason: CloseReason) {
+        self.registry.remove(connection);
+        for room in connection.take_rooms() {
+            self.hub.leave(connection, &room, reason.leave());
+        }
+        self.settle_online(&connection.user);
+        self.metrics.connections.dec();
+        self.metrics.closed(reason);
+    }
+
+    /// Tells the broker whether a user is online, in its own time. Calls of one user never overtake each other.
+    fn settle_online(self: &Arc<Self>, user: &UserId) {
+        let Some(mut call) = self.registry.next_call(user) else {
+            return;
+        };
+        let (gateway, user) = (Arc::clone(self), user.clone());
+        self.tracker.spawn(async move {
+            loop {
+                let online = call == Call::Join;
+                // A failure only makes "last seen" less exact; the lease of the gateway covers the rest.
+                let told = gateway.hub.broker().user_online(&user, online).await;
+                gateway.registry.call_done(&user, online);
+                if told.is_err() {
+                    return;
+                }
+                match gateway.registry.next_call(&user) {
+                    Some(next) => call = next,
+                    None => return,
+                }
+            }
+        });
+    }
+
+    /// Ends every connection for this reason, waits a little for them, then lets go of the broker.
+    pub async fn stop(&self, reason: CloseReason, patience: Duration) {
+        for connection in self.registry.all() {
+            connection.outbox.close(reason);
+        }
+        self.tracker.close();
+        // Clients that don't answer the close are cut off by the end of the process.
+        let finished = tokio::time::timeout(patience, async {
+            while self.registry.count() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        finished.await.ok();
+        self.stopping.cancel();
+        tokio::time::timeout(patience, self.tracker.wait())
+            .await
+            .ok();
+        tokio::time::timeout(CLOSE_BROKER_TIMEOUT, self.hub.broker().close())
+            .await
+            .ok();
+    }
+}

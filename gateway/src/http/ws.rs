@@ -1,0 +1,251 @@
+//! `GET /v1/ws`: from an HTTP request to a running connection.
+//!
+//! What a script in a browser must be able to tell apart is answered after the upgrade, as a close code; what must not get that far (a
+//! foreign page, a full gateway) is refused before it. The upgraded stream is taken from hyper and owned from then on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tracing::Instrument;
+
+use super::token::{self, Offer, query_values};
+use crate::auth::Identity;
+use crate::connection::Outbox;
+use crate::connection::session::{self, Wishes};
+use crate::connection::socket::Socket;
+use crate::dialect::command;
+use crate::dialect::{CloseReason, ErrorCode, Failure, SUBPROTOCOL, event};
+use crate::gateway::Gateway;
+use crate::shutdown;
+
+/// How long hyper may take to hand over the stream after the answer.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a refused connection may take to read why.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A frame may be larger than the largest message by this: the rest of its members.
+const FRAME_OVERHEAD: usize = 16 * 1024;
+
+/// When a client that met a full gateway should come back.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Answers a request for a WebSocket.
+pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) -> Response {
+    let started = Instant::now();
+    let Some(accept) = accept_key(request.method(), request.headers()) else {
+        let failure = Failure::new(
+            ErrorCode::BadRequest,
+            "this is a WebSocket endpoint: the request must ask for an upgrade (version 13)",
+        );
+        let mut response = (StatusCode::UPGRADE_REQUIRED, failure.body()).into_response();
+        response
+            .headers_mut()
+            .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        response.headers_mut().insert(
+            header::SEC_WEBSOCKET_VERSION,
+            HeaderValue::from_static("13"),
+        );
+        return response;
+    };
+    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        return Failure::new(ErrorCode::BadRequest, "this connection can't be upgraded")
+            .into_response();
+    };
+    if gateway.is_full() {
+        gateway.metrics.refused("full");
+        return Failure {
+            retry_after: Some(FULL_RETRY_AFTER),
+            ..Failure::new(
+                ErrorCode::Unavailable,
+                "this gateway has as many connections as it takes; try again",
+            )
+        }
+        .into_response();
+    }
+    let settings = gateway.settings();
+    let token = token::find(request.headers(), request.uri());
+    let admitted = settings
+        .authenticator
+        .authenticate(token.as_deref())
+        .map_err(crate::auth::AuthError::close_reason)
+        .and_then(|identity| {
+            gateway
+                .hub
+                .broker()
+                .ready()
+                .map(|()| identity)
+                .map_err(|_| CloseReason::Unavailable)
+        });
+    let wishes = wishes(request.uri());
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0);
+    let max_frame = settings.config.limits.message_bytes as usize + FRAME_OVERHEAD;
+    let task_gateway = Arc::clone(&gateway);
+    gateway.tracker.spawn(async move {
+        let Some((stream, read_ahead)) = take_stream(upgrade).await else {
+            return task_gateway.metrics.refused("lost");
+        };
+        let socket = Socket::new(stream, &read_ahead, max_frame);
+        run(task_gateway, socket, admitted, wishes, peer, started).await;
+    });
+    switching_protocols(&accept, Offer::of(request.headers()).named)
+}
+
+async fn run(
+    gateway: Arc<Gateway>,
+    socket: Socket<TcpStream>,
+    admitted: Result<Identity, CloseReason>,
+    wishes: Wishes,
+    peer: Option<SocketAddr>,
+    started: Instant,
+) {
+    let connection = match admitted.and_then(|identity| gateway.connected(identity)) {
+        Ok(connection) => connection,
+        Err(reason) => return refuse(&gateway, socket, reason).await,
+    };
+    gateway
+        .metrics
+        .handshake_seconds
+        .observe(started.elapsed().as_secs_f64());
+    if gateway.is_draining() {
+        connection
+            .outbox
+            .push(event::reconnect(shutdown::jitter()))
+            .ok();
+    }
+    let span = tracing::debug_span!("connection", id = %connection.id, transport = "websocket");
+    async {
+        tracing::debug!(?peer, user = %connection.user, "connected");
+        let reason = session::run(gateway, Arc::clone(&connection), socket, wishes).await;
+        tracing::debug!(reason = reason.reason(), "disconnected");
+    }
+    .instrument(span)
+    .await;
+}
+
+/// Tells a client by close code why it isn't let in.
+async fn refuse(gateway: &Gateway, mut socket: Socket<TcpStream>, reason: CloseReason) {
+    gateway.metrics.refused(reason.reason());
+    let nothing = Outbox::new(0, Gauge::default());
+    let closing = socket.close(reason, &nothing, &gateway.metrics);
+    tokio::time::timeout(REFUSAL_TIMEOUT, closing).await.ok();
+}
+
+async fn take_stream(upgrade: OnUpgrade) -> Option<(TcpStream, bytes::Bytes)> {
+    let upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade)
+        .await
+        .ok()?
+        .ok()?;
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+/// What proves that the request was understood (RFC 6455, section 4.2); `None` when it isn't one for a WebSocket.
+fn accept_key(method: &Method, headers: &HeaderMap) -> Option<String> {
+    let has = |name, wanted: &str| {
+        let values = headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|value| value.trim().eq_ignore_ascii_case(wanted))
+    };
+    let asks = *method == Method::GET
+        && has(header::UPGRADE, "websocket")
+        && has(header::CONNECTION, "upgrade")
+        && has(header::SEC_WEBSOCKET_VERSION, "13");
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asks)?;
+    Some(derive_accept_key(key.as_bytes()))
+}
+
+fn switching_protocols(accept: &str, named: bool) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if named {
+        headers.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(SUBPROTOCOL),
+        );
+    }
+    response
+}
+
+/// The rooms to join at once. Each `last_seen_id` belongs to the `room` at the same place; an empty one stands for none.
+fn wishes(uri: &Uri) -> Wishes {
+    let mut wishes = Wishes {
+        heartbeat_frames: query_values(uri, "heartbeat").any(|value| value == "1"),
+        ..Wishes::default()
+    };
+    let mut cursors = query_values(uri, "last_seen_id");
+    for room in query_values(uri, "room") {
+        let cursor = cursors.next().filter(|cursor| !cursor.is_empty());
+        let wish = command::room_name(Some(&room)).and_then(|room| {
+            let last_seen = cursor
+                .map(|id| command::position("last_seen_id", &id))
+                .transpose()?;
+            Ok((room, last_seen))
+        });
+        match wish {
+            Ok(wish) => wishes.rooms.push(wish),
+            Err(failure) => wishes.failures.push(failure),
+        }
+    }
+    wishes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Position;
+
+    #[test]
+    fn cursors_belong_to_rooms_by_their_place() {
+        let wishes = wishes(
+            &"/v1/ws?room=a&room=b&last_seen_id=&last_seen_id=7-3&room=c&heartbeat=1"
+                .parse()
+                .unwrap(),
+        );
+        let rooms: Vec<_> = wishes
+            .rooms
+            .iter()
+            .map(|(room, position)| (room.as_str(), *position))
+            .collect();
+        assert_eq!(
+            rooms,
+            [("a", None), ("b", Some(Position::new(7, 3))), ("c", None)]
+        );
+        assert!(wishes.heartbeat_frames);
+    }
+
+    #[test]
+    fn an_impossible_room_or_cursor_becomes_an_answer() {
+        let wishes = wishes(
+            &"/v1/ws?room=a+b&room=ok&last_seen_id=&last_seen_id=x"
+                .parse()
+                .unwrap(),
+        );
+        assert!(wishes.rooms.is_empty());
+        let codes: Vec<_> = wishes.failures.iter().map(|failure| failure.code).collect();
+        assert_eq!(codes, [ErrorCode::InvalidRoom, ErrorCode::InvalidId]);
+    }
+}

@@ -1,0 +1,547 @@
+//! From rooms to local connections: joining, leaving, healing and replaying, on top of the broker.
+//!
+//! [`Rooms`] is the map and the sink of the broker's events; it never waits. [`Hub`] makes the calls that take time, in tasks that are tracked.
+//! The order of a join is what makes it whole: the room is entered first and the broker subscribed, so that nothing published from
+//! then on is missed; then the past is read; then both are merged by position.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use rotunda_crds::RoomName;
+use rotunda_crds::access::Action;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::access;
+use crate::broker::{Broker, BrokerError, Chunk, Leave, Range};
+use crate::connection::Connection;
+use crate::dialect::event::{Joined, Reference};
+use crate::dialect::{CloseReason, ErrorCode, Failure, event};
+use crate::ids::{Position, UserId};
+use crate::metrics::Metrics;
+use crate::policy::{Policies, Policy};
+use crate::presence::Call;
+use crate::recovery::{Step, Verdict, assess, merge};
+use crate::room::{Caught, Room, Switch, Todo};
+
+mod rooms;
+
+pub use rooms::Rooms;
+
+/// Messages in one read of a replay, and bytes of it that are kept in memory; the rest is read again when the client has come that far.
+const REPLAY_MESSAGES: usize = 64;
+const REPLAY_BYTES: usize = 256 * 1024;
+
+/// Messages in one read for healing.
+const HEAL_MESSAGES: usize = 256;
+
+/// Reads for replays under way at once: bounds both their memory and what a crowd that comes back asks of the broker.
+const CONCURRENT_REPLAY_READS: usize = 64;
+
+/// Reads that a replay tries before it gives up on its connection.
+const REPLAY_ATTEMPTS: u32 = 5;
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// The rooms and the calls about them.
+#[derive(Debug)]
+pub struct Hub {
+    rooms: Arc<Rooms>,
+    broker: Arc<dyn Broker>,
+    metrics: Arc<Metrics>,
+    tracker: TaskTracker,
+    /// Ends what would retry for ever.
+    stopping: CancellationToken,
+    replay_reads: Semaphore,
+}
+
+impl Hub {
+    /// Starts the hub on a broker whose events go to `rooms`; `todo` is the other end of what `rooms` was made with.
+    pub fn start(
+        rooms: Arc<Rooms>,
+        mut todo: mpsc::UnboundedReceiver<(Arc<Room>, Todo)>,
+        broker: Arc<dyn Broker>,
+        metrics: Arc<Metrics>,
+        tracker: TaskTracker,
+        stopping: CancellationToken,
+    ) -> Arc<Self> {
+        let hub = Arc::new(Self {
+            rooms,
+            broker,
+            metrics,
+            tracker,
+            stopping: stopping.clone(),
+            replay_reads: Semaphore::new(CONCURRENT_REPLAY_READS),
+        });
+        let worker = Arc::clone(&hub);
+        hub.tracker
+            .spawn(stopping.run_until_cancelled_owned(async move {
+                while let Some((room, todo)) = todo.recv().await {
+                    worker.carry_out(room, todo);
+                }
+            }));
+        hub
+    }
+
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    pub fn broker(&self) -> &Arc<dyn Broker> {
+        &self.broker
+    }
+
+    /// A task that ends when the gateway stops.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tracker.spawn(async move {
+            stopping.run_until_cancelled(task).await;
+        });
+    }
+
+    fn carry_out(self: &Arc<Self>, room: Arc<Room>, todo: Todo) {
+        let hub = Arc::clone(self);
+        match todo {
+            Todo::Nothing => {}
+            Todo::Heal => self.spawn(async move { hub.heal(&room).await }),
+            Todo::FlushPresence(after) => self.spawn(async move {
+                tokio::time::sleep(after).await;
+                room.flush_presence();
+            }),
+        }
+    }
+
+    /// Puts a connection into a room, which it may join. Its `joined` frame and what follows go through its outbox.
+    pub async fn join(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        name: &RoomName,
+        last_seen: Option<Position>,
+        policy: &Arc<Policy>,
+        reference: &Reference,
+    ) -> Result<(), Failure> {
+        let (room, ticket) = self.rooms.enter(name, connection, policy);
+        let entry = Entry {
+            hub: self,
+            connection,
+            room: &room,
+        };
+        self.activate(&room)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        if policy.counts_members() {
+            let joined_now = self
+                .settle_in_task(&room, &connection.user)
+                .await
+                .map_err(|error| unavailable(&error))?;
+            if joined_now
+                && let Some(max) = policy.max_members
+                && room.count().is_some_and(|count| count > max)
+            {
+                return Err(Failure::new(
+                    ErrorCode::RoomFull,
+                    format!("the room {name} has its {max} members"),
+                ));
+            }
+        }
+        let members = room.count();
+        let fresh = |id, recovered| {
+            event::joined(
+                reference,
+                name,
+                &Joined {
+                    id,
+                    recovered,
+                    replayed: 0,
+                    members,
+                },
+            )
+        };
+        let Some(last_seen) = last_seen else {
+            room.go_live(connection.id, ticket, |id| fresh(id, None));
+            entry.keep();
+            return Ok(());
+        };
+        if room.resume(
+            connection.id,
+            ticket,
+            last_seen,
+            fresh(last_seen, Some(true)),
+        ) == Switch::ReadOn
+        {
+            let chunk = self
+                .read_for_replay(&room, last_seen)
+                .await
+                .map_err(|error| unavailable(&error))?;
+            let (id, recovered, replayed) = match assess(last_seen, &chunk.state, &policy.retention)
+            {
+                Verdict::Complete { replay } => (last_seen, true, replay),
+                Verdict::Incomplete { next, replay, .. } => (next, false, replay),
+            };
+            self.metrics.recovery(recovered);
+            let joined = Joined {
+                id,
+                recovered: Some(recovered),
+                replayed,
+                members,
+            };
+            if room.begin_replay(
+                connection.id,
+                ticket,
+                event::joined(reference, name, &joined),
+            ) == Switch::Live
+            {
+                let (hub, room, connection) =
+                    (Arc::clone(self), Arc::clone(&room), Arc::clone(connection));
+                self.spawn(
+                    async move { hub.replay(room, connection, ticket, last_seen, chunk).await },
+                );
+            }
+        } else {
+            self.metrics.recovery(true);
+        }
+        entry.keep();
+        Ok(())
+    }
+
+    /// Takes a connection out of a room; whether it was in.
+    pub fn leave(self: &Arc<Self>, connection: &Connection, name: &RoomName, leave: Leave) -> bool {
+        let Some(room) = self.rooms.get(name) else {
+            return false;
+        };
+        let was_in = room.exit(connection.id, leave);
+        if was_in {
+            self.settle_later(&room, &connection.user);
+        }
+        was_in
+    }
+
+    /// Tells the broker about a user in its own time, then lets the room go if nobody is left.
+    fn settle_later(self: &Arc<Self>, room: &Arc<Room>, user: &UserId) {
+        let (hub, room, user) = (Arc::clone(self), Arc::clone(room), user.clone());
+        self.tracker.spawn(async move {
+            hub.settle(&room, &user, true).await.ok();
+            hub.retire(&room).await;
+        });
+    }
+
+    /// In a task of its own, so that a connection that ends meanwhile can't leave a call half done. Whether this call made the user a member.
+    async fn settle_in_task(
+        self: &Arc<Self>,
+        room: &Arc<Room>,
+        user: &UserId,
+    ) -> Result<bool, BrokerError> {
+        let (hub, room, user) = (Arc::clone(self), Arc::clone(room), user.clone());
+        let task = self
+            .tracker
+            .spawn(async move { hub.settle(&room, &user, false).await });
+        task.await.unwrap_or_else(|_| {
+            Err(BrokerError::Unavailable(
+                "the gateway is stopping".to_owned(),
+            ))
+        })
+    }
+
+    /// Makes the calls about a user until the broker stands where the room does. With `persist`, failures are retried.
+    async fn settle(&self, room: &Room, user: &UserId, persist: bool) -> Result<bool, BrokerError> {
+        let mut joined = false;
+        let mut backoff = Backoff::default();
+        while let Some(call) = room.next_call(user) {
+            let result = match call {
+                Call::Join => self.broker.join(&room.name, user).await.map(Some),
+                Call::Leave(leave) => self
+                    .broker
+                    .leave(&room.name, user, leave)
+                    .await
+                    .map(|()| None),
+            };
+            match (call, result) {
+                (Call::Join, Ok(count)) => {
+                    joined = true;
+                    self.metrics.presence_members.inc();
+                    room.call_done(user, true, count);
+                }
+                (Call::Leave(_), Ok(_)) => {
+                    self.metrics.presence_members.dec();
+                    room.call_done(user, false, None);
+                }
+                (call, Err(error)) => {
+                    room.call_done(user, call != Call::Join, None);
+                    if !persist || self.stopping.is_cancelled() {
+                        return Err(error);
+                    }
+                    self.stopping.run_until_cancelled(backoff.wait()).await;
+                }
+            }
+        }
+        Ok(joined)
+    }
+
+    /// Has the broker deliver a room's events, and finds out where the room starts.
+    async fn activate(self: &Arc<Self>, room: &Arc<Room>) -> Result<(), BrokerError> {
+        let mut active = room.activation.lock().await;
+        if *active {
+            return Ok(());
+        }
+        room.begin_activation();
+        let started = async {
+            self.broker.subscribe(&room.name).await?;
+            self.broker
+                .read(&room.name, Range::Latest, 1, room.policy().retention)
+                .await
+        };
+        match started.await {
+            Ok(chunk) => {
+                *active = true;
+                if room.activated(chunk.state.top) != Caught::Up {
+                    self.carry_out(Arc::clone(room), Todo::Heal);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                room.deactivate();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends an empty room's events and forgets it.
+    async fn retire(&self, room: &Arc<Room>) {
+        let mut active = room.activation.lock().await;
+        if !room.is_empty() {
+            return;
+        }
+        if *active {
+            // Who comes meanwhile waits for the lock and subscribes again.
+            self.broker.unsubscribe(&room.name).await;
+            room.deactivate();
+            *active = false;
+        }
+        if room.try_retire() {
+            self.rooms.remove(room);
+        }
+    }
+
+    /// Reads what a room missed until it has caught up.
+    async fn heal(&self, room: &Arc<Room>) {
+        let mut backoff = Backoff::default();
+        while let Some(after) = room.healing_from() {
+            if room.is_empty() {
+                return;
+            }
+            match self
+                .broker
+                .read(
+                    &room.name,
+                    Range::After(after),
+                    HEAL_MESSAGES,
+                    room.policy().retention,
+                )
+                .await
+            {
+                Ok(chunk) => match room.heal(chunk, &self.metrics) {
+                    Caught::Up => return,
+                    Caught::More { progressed: true } => backoff = Backoff::default(),
+                    Caught::More { progressed: false } => backoff.wait().await,
+                },
+                Err(error) => {
+                    tracing::warn!(room = %room.name, %error, "a room that missed something can't be read");
+                    backoff.wait().await;
+                }
+            }
+        }
+    }
+
+    async fn read_for_replay(&self, room: &Room, after: Position) -> Result<Chunk, BrokerError> {
+        // Never closed.
+        let permit = self.replay_reads.acquire().await;
+        let chunk = self
+            .broker
+            .read(
+                &room.name,
+                Range::After(after),
+                REPLAY_MESSAGES,
+                room.policy().retention,
+            )
+            .await;
+        drop(permit);
+        chunk.map(bounded)
+    }
+
+    /// Sends the past to one connection as its outbox drains, and switches it to the live stream when it has caught up.
+    async fn replay(
+        &self,
+        room: Arc<Room>,
+        connection: Arc<Connection>,
+        ticket: u64,
+        from: Position,
+        first: Chunk,
+    ) {
+        let outbox = &connection.outbox;
+        let (mut cursor, mut chunk) = (from, first);
+        let mut backoff = Backoff::default();
+        loop {
+            let before = cursor;
+            let more = chunk.more;
+            let (steps, next) = merge(cursor, chunk, &room.policy().retention);
+            for step in steps {
+                let frame = match step {
+                    Step::Message(message) => event::message(&room.name, &message),
+                    Step::Gap {
+                        after,
+                        next,
+                        reason,
+                    } => {
+                        self.metrics.gap(reason);
+                        event::gap(&room.name, after, next, reason)
+                    }
+                };
+                if outbox.reserve(frame.len()).await.is_err()
+                    || !room.is_replaying(connection.id, ticket)
+                    || outbox.push(frame).is_err()
+                {
+                    return;
+                }
+            }
+            cursor = next;
+            if !more {
+                match room.end_replay(connection.id, ticket, cursor) {
+                    Switch::Live | Switch::Gone => return,
+                    // The room is ahead of what was read: nothing new comes from reading at once again.
+                    Switch::ReadOn if cursor == before => backoff.wait().await,
+                    Switch::ReadOn => {}
+                }
+            }
+            let mut attempts = 0;
+            chunk = loop {
+                match self.read_for_replay(&room, cursor).await {
+                    Ok(chunk) => break chunk,
+                    Err(error) if attempts < REPLAY_ATTEMPTS => {
+                        tracing::debug!(room = %room.name, %error, "a replay waits for the broker");
+                        attempts += 1;
+                        backoff.wait().await;
+                    }
+                    Err(_) => return outbox.close(CloseReason::Unavailable),
+                }
+            };
+        }
+    }
+
+    /// Takes over a config: every room gets its new policy at once, and who may no longer be in one is told so.
+    pub async fn apply_policies(self: &Arc<Self>, policies: &Policies) {
+        for room in self.rooms.all() {
+            let before = room.policy();
+            let policy = policies.of(&room.name);
+            if let Some(policy) = policy {
+                for user in room.set_policy(Arc::clone(policy)) {
+                    self.settle_later(&room, &user);
+                }
+                if policy.same_rules(&before) {
+                    continue;
+                }
+            }
+            for connection in room.connections() {
+                let allowed = policy.is_some_and(|policy| {
+                    access::check(policy, Action::Join, &connection.identity(), &room.name).is_ok()
+                });
+                if !allowed
+                    && connection.remove_room(&room.name)
+                    && self.leave(&connection, &room.name, Leave::Now)
+                {
+                    connection
+                        .outbox
+                        .push(event::left(&None, &room.name, Some("forbidden")))
+                        .ok();
+                }
+            }
+            // Many rooms take a while; the deliveries on this thread go in between.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A join under way: taken back unless it is kept.
+struct Entry<'a> {
+    hub: &'a Arc<Hub>,
+    connection: &'a Arc<Connection>,
+    room: &'a Arc<Room>,
+}
+
+impl Entry<'_> {
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.connection.remove_room(&self.room.name);
+        if self.room.exit(self.connection.id, Leave::Now) {
+            self.hub.settle_later(self.room, &self.connection.user);
+        }
+    }
+}
+
+/// Keeps as much of a chunk as may stay in memory while a slow client takes it.
+fn bounded(mut chunk: Chunk) -> Chunk {
+    let mut bytes = 0;
+    let keep = chunk.messages.iter().take_while(|message| {
+        let first = bytes == 0;
+        bytes += message.body.len() + 1;
+        first || bytes <= REPLAY_BYTES
+    });
+    let keep = keep.count();
+    if keep < chunk.messages.len() {
+        chunk.messages.truncate(keep);
+        chunk.more = true;
+    }
+    chunk
+}
+
+/// The answer for a broker that couldn't.
+pub fn unavailable(error: &BrokerError) -> Failure {
+    match error {
+        BrokerError::RateLimited { retry_after } => {
+            Failure::rate_limited("the room takes no more messages right now", *retry_after)
+        }
+        BrokerError::OutcomeUnknown => Failure::new(
+            ErrorCode::OutcomeUnknown,
+            "whether it was published is unknown; with a `key` it can be sent again safely",
+        ),
+        BrokerError::Unavailable(_) => Failure {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Failure::new(
+                ErrorCode::Unavailable,
+                "the message broker is away; try again",
+            )
+        },
+        BrokerError::Corrupt(_) => Failure::new(
+            ErrorCode::Internal,
+            "the message broker answered something unexpected",
+        ),
+    }
+}
+
+/// Waits longer each time, with jitter.
+#[derive(Debug)]
+struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(FIRST_BACKOFF)
+    }
+}
+
+impl Backoff {
+    async fn wait(&mut self) {
+        let wait = self.0.mul_f64(rand::rng().random_range(0.5..1.0));
+        self.0 = (self.0 * 2).min(LONGEST_BACKOFF);
+        tokio::time::sleep(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

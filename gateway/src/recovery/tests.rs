@@ -1,0 +1,274 @@
+//! The rules of the delivery contract, as examples and as properties over arbitrary logs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+
+const RETENTION: Retention = Retention {
+    max_messages: 100,
+    max_age: Duration::from_secs(3600),
+};
+
+fn at(epoch: u64, offset: u64) -> Position {
+    Position::new(epoch, offset)
+}
+
+fn log(top: Position, previous_end: Option<Position>, oldest: Option<Position>) -> LogState {
+    LogState {
+        top,
+        previous_end,
+        oldest,
+    }
+}
+
+fn message(position: Position) -> Message {
+    Message {
+        position,
+        time_ms: 0,
+        body: Bytes::new(),
+    }
+}
+
+fn gap(next: Position, reason: GapReason, replay: u64) -> Verdict {
+    Verdict::Incomplete {
+        next,
+        reason,
+        replay,
+    }
+}
+
+#[test]
+fn positions_within_what_is_kept_are_complete() {
+    let state = log(at(7, 10), None, Some(at(7, 4)));
+    for (last_seen, replay) in [(10, 0), (9, 1), (3, 7)] {
+        assert_eq!(
+            assess(at(7, last_seen), &state, &RETENTION),
+            Verdict::Complete { replay }
+        );
+    }
+}
+
+#[test]
+fn a_position_before_what_is_kept_gets_a_gap_up_to_the_oldest() {
+    let state = log(at(7, 10), None, Some(at(7, 4)));
+    assert_eq!(
+        assess(at(7, 2), &state, &RETENTION),
+        gap(at(7, 3), GapReason::Expired, 7)
+    );
+    let small = Retention {
+        max_messages: 7,
+        ..RETENTION
+    };
+    assert_eq!(
+        assess(at(7, 2), &state, &small),
+        gap(at(7, 3), GapReason::Trimmed, 7)
+    );
+}
+
+#[test]
+fn an_empty_log_can_only_confirm_its_top() {
+    let state = log(at(7, 10), None, None);
+    assert_eq!(
+        assess(at(7, 10), &state, &RETENTION),
+        Verdict::Complete { replay: 0 }
+    );
+    assert_eq!(
+        assess(at(7, 9), &state, &RETENTION),
+        gap(at(7, 10), GapReason::Expired, 0)
+    );
+}
+
+#[test]
+fn ahead_of_the_top_is_never_recovered() {
+    let state = log(at(7, 10), None, Some(at(7, 1)));
+    for ahead in [at(7, 11), at(8, 0), at(u64::MAX, u64::MAX)] {
+        assert_eq!(
+            assess(ahead, &state, &RETENTION),
+            gap(at(7, 10), GapReason::Failover, 0)
+        );
+    }
+}
+
+#[test]
+fn a_planned_failover_costs_no_gap() {
+    let state = log(at(8, 3), Some(at(7, 20)), Some(at(7, 5)));
+    assert_eq!(
+        assess(at(7, 20), &state, &RETENTION),
+        Verdict::Complete { replay: 3 }
+    );
+    assert_eq!(
+        assess(at(7, 18), &state, &RETENTION),
+        Verdict::Complete { replay: 5 }
+    );
+    assert_eq!(
+        assess(at(7, 4), &state, &RETENTION),
+        Verdict::Complete { replay: 19 }
+    );
+    let quiet = log(at(8, 0), Some(at(7, 20)), None);
+    assert_eq!(
+        assess(at(7, 20), &quiet, &RETENTION),
+        Verdict::Complete { replay: 0 }
+    );
+}
+
+#[test]
+fn a_position_past_the_end_of_its_epoch_was_lost_in_a_failover() {
+    let state = log(at(8, 3), Some(at(7, 20)), Some(at(7, 5)));
+    // Not from 7-5 on: it has been told those.
+    assert_eq!(
+        assess(at(7, 21), &state, &RETENTION),
+        gap(at(8, 0), GapReason::Failover, 3)
+    );
+}
+
+#[test]
+fn an_epoch_whose_end_is_unknown_is_never_recovered() {
+    let state = log(at(8, 3), None, Some(at(8, 1)));
+    assert_eq!(
+        assess(at(7, 20), &state, &RETENTION),
+        gap(at(8, 0), GapReason::Failover, 3)
+    );
+    let old = log(at(9, 3), Some(at(8, 2)), Some(at(7, 5)));
+    assert_eq!(
+        assess(at(6, 1), &old, &RETENTION),
+        gap(at(8, 0), GapReason::Failover, 5)
+    );
+    assert_eq!(
+        assess(at(7, 9), &old, &RETENTION),
+        gap(at(8, 0), GapReason::Failover, 5)
+    );
+}
+
+#[test]
+fn a_merge_skips_what_was_told_and_tells_every_hole() {
+    let chunk = Chunk {
+        state: log(at(7, 6), None, Some(at(7, 1))),
+        messages: [2, 3, 5, 6].map(|offset| message(at(7, offset))).into(),
+        more: false,
+    };
+    let (steps, cursor) = merge(at(7, 2), chunk, &RETENTION);
+    assert_eq!(
+        steps,
+        [
+            Step::Message(message(at(7, 3))),
+            Step::Gap {
+                after: at(7, 3),
+                next: at(7, 4),
+                reason: GapReason::Trimmed
+            },
+            Step::Message(message(at(7, 5))),
+            Step::Message(message(at(7, 6))),
+        ]
+    );
+    assert_eq!(cursor, at(7, 6));
+}
+
+#[test]
+fn an_epoch_that_opened_quietly_moves_the_cursor_without_a_gap() {
+    let chunk = Chunk {
+        state: log(at(8, 0), Some(at(7, 20)), Some(at(7, 1))),
+        messages: vec![],
+        more: false,
+    };
+    assert_eq!(merge(at(7, 20), chunk, &RETENTION), (vec![], at(8, 0)));
+}
+
+/// A log as an engine could have it: up to two epochs known, trimmed anywhere at its head.
+#[derive(Clone, Debug)]
+struct Log {
+    state: LogState,
+    kept: Vec<Position>,
+}
+
+fn logs() -> impl Strategy<Value = Log> {
+    (
+        2u64..5,
+        0u64..12,
+        proptest::option::of(0u64..12),
+        0usize..26,
+    )
+        .prop_map(|(epoch, top, previous, trimmed)| {
+            let before = previous.map_or(0, |end| end);
+            let mut kept: Vec<_> = (1..=before)
+                .map(|offset| at(epoch - 1, offset))
+                .chain((1..=top).map(|offset| at(epoch, offset)))
+                .collect();
+            kept.drain(..trimmed.min(kept.len()));
+            Log {
+                state: log(
+                    at(epoch, top),
+                    previous.map(|end| at(epoch - 1, end)),
+                    kept.first().copied(),
+                ),
+                kept,
+            }
+        })
+}
+
+proptest! {
+    #[test]
+    fn reading_in_chunks_tells_each_message_once_in_order_and_every_hole(
+        log in logs(), epoch in 0u64..6, offset in 0u64..14, limit in 1usize..6
+    ) {
+        let start = at(epoch, offset);
+        let verdict = assess(start, &log.state, &RETENTION);
+        let mut cursor = start;
+        let mut told = Vec::new();
+        let mut gaps = 0;
+        loop {
+            let after: Vec<_> = log.kept.iter().copied().filter(|position| *position > cursor).collect();
+            let chunk = Chunk {
+                state: log.state,
+                messages: after.iter().take(limit).copied().map(message).collect(),
+                more: after.len() > limit,
+            };
+            let more = chunk.more;
+            let before = cursor;
+            let (steps, next) = merge(cursor, chunk, &RETENTION);
+            let mut standing = before;
+            for step in steps {
+                match step {
+                    Step::Message(message) => {
+                        prop_assert_eq!(message.position, successor(standing, &log.state), "a hole nobody told of");
+                        standing = message.position;
+                        told.push(message.position);
+                    }
+                    Step::Gap { after, next, .. } => {
+                        prop_assert_eq!(after, standing);
+                        standing = next;
+                        gaps += 1;
+                    }
+                }
+            }
+            cursor = next;
+            if !more {
+                break;
+            }
+        }
+        prop_assert_eq!(cursor, log.state.top);
+        prop_assert!(told.is_sorted() && told.windows(2).all(|pair| pair[0] != pair[1]));
+        match verdict {
+            Verdict::Complete { replay } => {
+                prop_assert_eq!(gaps, 0, "complete, yet there was a gap");
+                prop_assert_eq!(told.len() as u64, replay);
+            }
+            Verdict::Incomplete { replay, .. } => {
+                prop_assert!(gaps > 0, "incomplete, yet no gap was told");
+                prop_assert_eq!(told.len() as u64, replay);
+            }
+        }
+    }
+
+    #[test]
+    fn complete_is_only_said_of_this_history(log in logs(), epoch in 0u64..6, offset in 0u64..14) {
+        let start = at(epoch, offset);
+        if let Verdict::Complete { replay } = assess(start, &log.state, &RETENTION) {
+            let after: Vec<_> = log.kept.iter().filter(|position| **position > start).collect();
+            prop_assert_eq!(after.len() as u64, replay);
+            prop_assert!(start <= log.state.top);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! What a room knows, and how each event changes it. All of it happens under the room's lock.
+
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rotunda_crds::RoomName;
+use rotunda_crds::room::PresenceMode;
+
+use super::batch::PresenceBatch;
+use super::recent::Recent;
+use super::{Caught, Switch, Todo};
+use crate::broker::{Message, PresenceChange};
+use crate::connection::Connection;
+use crate::dialect::{Frame, GapReason, event};
+use crate::ids::{ConnectionId, Position};
+use crate::metrics::Metrics;
+use crate::policy::Policy;
+use crate::presence::LocalUsers;
+
+/// What may wait while a hole is being read: past it everything waiting is thrown away and read instead.
+const MAX_BUFFERED_MESSAGES: usize = 512;
+const MAX_BUFFERED_BYTES: usize = 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) policy: Arc<Policy>,
+    pub(super) subscribers: HashMap<ConnectionId, Subscriber>,
+    pub(super) progress: Progress,
+    /// What was told lately; kept only while someone replays.
+    pub(super) recent: Recent,
+    pub(super) replaying: usize,
+    pub(super) users: LocalUsers,
+    /// Users over all gateways, as far as known.
+    pub(super) count: u64,
+    pub(super) batch: PresenceBatch,
+    pub(super) next_ticket: u64,
+    /// Taken off the hub's map: whoever still holds it must ask the hub again.
+    pub(super) closed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    pub(super) connection: Arc<Connection>,
+    /// Which of its joins counts; a replay of an earlier one stops.
+    pub(super) ticket: u64,
+    pub(super) phase: Phase,
+    /// Its user is counted in `users`.
+    pub(super) counted: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing was sent yet.
+    Joining,
+    /// It has been told that it joined and gets the past; the live stream passes it by.
+    Replaying,
+    /// It gets what comes after this position.
+    Live { after: Position },
+}
+
+/// How far the room has told its live listeners.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// The broker delivers nothing.
+    Cold,
+    /// Something is being read; `None` while the room finds out where it starts.
+    Catching {
+        last: Option<Position>,
+        buffer: Buffer,
+    },
+    Live {
+        last: Position,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    pub(super) messages: VecDeque<Message>,
+    pub(super) bytes: usize,
+    /// Read again after the current read, whatever it gives.
+    pub(super) again: bool,
+}
+
+impl Buffer {
+    fn push(&mut self, message: Message) {
+        if self.messages.len() >= MAX_BUFFERED_MESSAGES
+            || self.bytes + message.body.len() > MAX_BUFFERED_BYTES
+        {
+            *self = Self::default();
+            self.again = true;
+        } else {
+            self.bytes += message.body.len();
+            self.messages.push_back(message);
+        }
+    }
+}
+
+impl State {
+    pub(super) fn last(&self) -> Option<Position> {
+        match self.progress {
+            Progress::Cold => None,
+            Progress::Catching { last, .. } => last,
+            Progress::Live { last } => Some(last),
+        }
+    }
+
+    pub(super) fn end_replay(&mut self) {
+        self.replaying = self.replaying.saturating_sub(1);
+        if self.replaying == 0 {
+            self.recent = Recent::default();
+        }
+    }
+
+    pub(super) fn send_and_set(
+        &mut self,
+        connection: ConnectionId,
+        ticket: u64,
+        frame: Frame,
+        phase: Phase,
+    ) -> Switch {
+        let Some(subscriber) = self
+            .subscribers
+            .get_mut(&connection)
+            .filter(|subscriber| subscriber.ticket == ticket)
+        else {
+            return Switch::Gone;
+        };
+        if subscriber.connection.outbox.push(frame).is_err() {
+            return Switch::Gone;
+        }
+        subscriber.phase = phase;
+        if matches!(phase, Phase::Live { .. }) {
+            self.end_replay();
+        }
+        Switch::Live
+    }
+
+    pub(super) fn on_message(&mut self, name: &RoomName, message: Message) -> Todo {
+        match &mut self.progress {
+            Progress::Cold => Todo::Nothing,
+            Progress::Catching { buffer, .. } => {
+                buffer.push(message);
+                Todo::Nothing
+            }
+            Progress::Live { last } if message.position <= *last => Todo::Nothing,
+            Progress::Live { last } if message.position == last.next() => {
+                *last = message.position;
+                self.tell_message(name, &message, Some(Instant::now()));
+                Todo::Nothing
+            }
+            Progress::Live { last } => {
+                let mut buffer = Buffer::default();
+                let last = Some(*last);
+                tracing::debug!(room = %name, position = %message.position, "hole in the stream");
+                buffer.push(message);
+                self.progress = Progress::Catching { last, buffer };
+                Todo::Heal
+            }
+        }
+    }
+
+    pub(super) fn interrupt(&mut self) -> Todo {
+        match &mut self.progress {
+            Progress::Cold => Todo::Nothing,
+            Progress::Catching { buffer, .. } => {
+                buffer.again = true;
+                Todo::Nothing
+            }
+            Progress::Live { last } => {
+                self.progress = Progress::Catching {
+                    last: Some(*last),
+                    buffer: Buffer::default(),
+                };
+                Todo::Heal
+            }
+        }
+    }
+
+    /// After a read: tells what waited, as far as it follows, and goes live if all of it did.
+    pub(super) fn drain_buffer(&mut self, name: &RoomName, progressed: bool) -> Caught {
+        let Progress::Catching {
+            last: Some(last),
+            buffer,
+        } = &mut self.progress
+        else {
+            return Caught::Up;
+        };
+        let (mut last, waiting) = (*last, mem::take(buffer));
+        let mut again = waiting.again;
+        let mut told = false;
+        let mut rest = waiting.messages;
+        while let Some(message) = rest.front() {
+            if message.position > last && message.position != last.next() {
+                again = true;
+                break;
+            }
+            if let Some(message) = rest.pop_front()
+                && message.position > last
+            {
+                last = message.position;
+                told = true;
+                self.tell_message(name, &message, Some(Instant::now()));
+            }
+        }
+        if again {
+            // What is left is in the log as well: the next read brings it.
+            self.progress = Progress::Catching {
+                last: Some(last),
+                buffer: Buffer::default(),
+            };
+            Caught::More {
+                progressed: progressed || told,
+            }
+        } else {
+            self.progress = Progress::Live { last };
+            Caught::Up
+        }
+    }
+
+    pub(super) fn tell_message(
+        &mut self,
+        name: &RoomName,
+        message: &Message,
+        stamp: Option<Instant>,
+    ) {
+        let frame = event::message(name, message);
+        let count = self.subscribers.len();
+        for (index, subscriber) in self.subscribers.values().enumerate() {
+            if let Phase::Live { after } = subscriber.phase
+                && message.position > after
+            {
+                // Sampled at the one that waits longest. A full outbox ends its own connection.
+                let stamp = stamp.filter(|_| index + 1 == count);
+                subscriber
+                    .connection
+                    .outbox
+                    .push_stamped(frame.clone(), stamp)
+                    .ok();
+            }
+        }
+        if self.replaying > 0 {
+            self.recent.push(message.position, frame);
+        }
+    }
+
+    pub(super) fn tell_gap(
+        &mut self,
+        name: &RoomName,
+        after: Position,
+        next: Position,
+        reason: GapReason,
+        metrics: &Metrics,
+    ) {
+        metrics.gap(reason);
+        let frame = event::gap(name, after, next, reason);
+        for subscriber in self.subscribers.values() {
+            // One that came with a position beyond the gap has been told already.
+            if matches!(subscriber.phase, Phase::Live { after: seen } if seen <= after || seen > next)
+            {
+                subscriber.connection.outbox.push(frame.clone()).ok();
+            }
+        }
+        // A gap may lead back to an earlier position; nobody may skip what comes then.
+        for subscriber in self.subscribers.values_mut() {
+            if let Phase::Live { after } = &mut subscriber.phase
+                && *after > next
+            {
+                *after = next;
+            }
+        }
+        self.recent = Recent::default();
+    }
+
+    pub(super) fn on_presence(&mut self, name: &RoomName, change: PresenceChange) -> Todo {
+        self.count = change.count;
+        match self.policy.presence {
+            PresenceMode::Off => Todo::Nothing,
+            PresenceMode::Full => {
+                let frame = event::presence(name, &change, true);
+                self.tell_present(&frame);
+                Todo::Nothing
+            }
+            PresenceMode::Count => {
+                let frame = event::presence(name, &change, false);
+                self.tell_present(&frame);
+                Todo::Nothing
+            }
+            PresenceMode::Batched => {
+                if self.batch.add(change) {
+                    Todo::FlushPresence(self.policy.presence_batch)
+                } else {
+                    Todo::Nothing
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_deleted(&mut self, name: &RoomName, through: Position, metrics: &Metrics) {
+        if let Some(last) = self.last() {
+            self.tell_gap(
+                name,
+                last.min(through),
+                last.min(through),
+                GapReason::Deleted,
+                metrics,
+            );
+        }
+    }
+
+    /// To everyone who has been told that it joined.
+    pub(super) fn tell_present(&self, frame: &Frame) {
+        for subscriber in self
+            .subscribers
+            .values()
+            .filter(|subscriber| subscriber.phase != Phase::Joining)
+        {
+            subscriber.connection.outbox.push(frame.clone()).ok();
+        }
+    }
+}
