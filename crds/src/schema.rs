@@ -83,6 +83,8 @@ pub fn schema(kind: Kind) -> Value {
 /// The CRD of a kind as YAML, as it is committed.
 pub fn manifest(kind: Kind) -> String {
     let yaml = serde_yaml::to_string(&crd(kind)).expect("a CRD is YAML");
+    // Kubernetes reads YAML 1.1, in which the bare word is a boolean.
+    let yaml = yaml.replace("- Off\n", "- 'Off'\n");
     format!(
         "# Generated from the Rust types by `cargo run -p rotunda-crds --bin generate-crds`; changes here are overwritten.\n{yaml}"
     )
