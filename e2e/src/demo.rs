@@ -103,11 +103,9 @@ pub async fn run_embedded(reason: &CannotRunContainers) -> Result<()> {
             &ops,
         ],
     );
-    // What it writes to standard error is for its user as well.
-    let mut serving = serve
-        .arg(examples())
-        .spawn()
-        .context("starting the embedded gateway")?;
+    // Its complaints are for the user as well; what it tells in between would tear the steps apart.
+    serve.arg(examples()).env("RUST_LOG", "warn");
+    let mut serving = serve.spawn().context("starting the embedded gateway")?;
     step(
         "waiting for the gateway",
         exchange::wait_for(&public, &mut serving),

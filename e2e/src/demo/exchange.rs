@@ -17,6 +17,8 @@ use crate::local::{
 };
 
 const ROOM: &str = "lobby";
+/// The variable that the client takes its token from, out of sight of `ps`.
+const TOKEN: &str = "ROTUNDA_TOKEN";
 const DATA: &str = r#"{"text":"Hello Bob, this is Alice."}"#;
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -25,21 +27,17 @@ pub(super) async fn show(gateway: &Path, examples: &Path, url: &str) -> Result<(
     let alice = token(gateway, examples, "alice").await?;
     let bob = token(gateway, examples, "bob").await?;
 
-    let mut listening = command(
-        gateway,
-        ["listen", "--url", url, "--room", ROOM, "--token", &bob],
-    )
-    .stdout(Stdio::piped())
-    .spawn()
-    .context("starting bob's client")?;
+    let mut listening = command(gateway, ["listen", "--url", url, "--room", ROOM])
+        .env(TOKEN, &bob)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting bob's client")?;
     let stdout = listening.stdout.take().context("a piped standard output")?;
     let mut frames = BufReader::new(stdout).lines();
     step("bob joins the lobby", next_frame(&mut frames, "joined")).await?;
     let message = step("alice sends a message", async {
-        let send = [
-            "send", "--url", url, "--room", ROOM, "--token", &alice, DATA,
-        ];
-        output(&mut command(gateway, send)).await?;
+        let send = ["send", "--url", url, "--room", ROOM, DATA];
+        output(command(gateway, send).env(TOKEN, &alice)).await?;
         next_frame(&mut frames, "message").await
     })
     .await?;
