@@ -206,31 +206,24 @@ impl Walk {
                 ),
             );
         }
-        let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
+        // No list map of ours has more than one key.
+        let key = schema["x-kubernetes-list-map-keys"][0].as_str();
         let is_set = schema["x-kubernetes-list-type"] == "set";
         let mut seen = BTreeSet::new();
         for (index, item) in items.iter().enumerate() {
             let inner_path = format!("{path}[{index}]");
             self.shape(&schema["items"], item, &inner_path);
-            let key = if is_set {
-                item.to_string()
-            } else {
-                keys.iter().map(|key| item[*key].to_string()).collect()
+            let (label, identity) = match key {
+                Some(key) => (format!("{key} "), &item[key]),
+                None if is_set => (String::new(), item),
+                None => continue,
             };
-            if (is_set || !keys.is_empty()) && !seen.insert(key) {
-                let what = if is_set {
-                    brief(item)
-                } else {
-                    keys.iter()
-                        .map(|key| format!("{key} {}", brief(&item[*key])))
-                        .collect()
-                };
-                self.refuse(&inner_path, format!("{what} is there twice: remove one"));
+            if !seen.insert(identity.to_string()) {
+                let what = brief(identity);
+                self.refuse(
+                    &inner_path,
+                    format!("{label}{what} is there twice: remove one"),
+                );
             }
         }
     }
@@ -309,17 +302,16 @@ fn evaluate(rule: &str, value: &Value, old: Option<&Value>) -> Result<bool, Stri
     let mut programs = PROGRAMS
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let program = match programs.get(rule) {
-        Some(program) => program.clone(),
-        None => {
-            let program = ENVIRONMENT
-                .compile(rule)
-                .map_err(|errors| errors.to_string())?;
-            programs
-                .entry(rule.to_owned())
-                .or_insert_with(|| program.into())
-                .clone()
-        }
+    let program = if let Some(program) = programs.get(rule) {
+        program.clone()
+    } else {
+        let program = ENVIRONMENT
+            .compile(rule)
+            .map_err(|errors| errors.to_string())?;
+        programs
+            .entry(rule.to_owned())
+            .or_insert_with(|| program.into())
+            .clone()
     };
     drop(programs);
     let mut context = Context::with_env(ENVIRONMENT.clone());

@@ -29,6 +29,10 @@ fn quantity(text: &CelString<'_>) -> Result<CelInt, ExecutionError> {
     Ok(CelInt::from(parsed))
 }
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the macro passes references"
+)]
 fn compare_to(left: &CelInt, right: &CelInt) -> CelInt {
     CelInt::from(left.inner().cmp(right.inner()) as i64)
 }

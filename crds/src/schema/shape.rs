@@ -33,7 +33,7 @@ pub(super) fn is_foreign(path: &str) -> bool {
         path.strip_prefix(*field)
             .is_some_and(|rest| rest.starts_with(['.', '[', '{']))
     };
-    FOREIGN.iter().any(|field| inside(&field)) || path.starts_with("status.conditions[]")
+    FOREIGN.iter().any(inside) || path.starts_with("status.conditions[]")
 }
 
 /// The schema of a type, as kube derives it, but for [`FieldsOwnDescription`].

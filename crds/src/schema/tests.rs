@@ -87,7 +87,7 @@ fn good_examples_are_accepted_and_readable() {
             let text = document.to_string();
             match kind(document) {
                 Kind::RealtimeCluster => {
-                    drop(serde_json::from_str::<RealtimeCluster>(&text).expect(&example.name))
+                    drop(serde_json::from_str::<RealtimeCluster>(&text).expect(&example.name));
                 }
                 Kind::Room => drop(serde_json::from_str::<Room>(&text).expect(&example.name)),
             }
