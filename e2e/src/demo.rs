@@ -115,17 +115,20 @@ pub async fn run_embedded(reason: &CannotRunContainers) -> Result<()> {
     exchange::show(&gateway, &examples(), &url).await?;
 
     println!();
+    if !std::io::stdout().is_terminal() {
+        println!(
+            "Nobody is at a terminal to end it, so it ends now; `make dev` keeps one running."
+        );
+        return Ok(());
+    }
     println!("The endpoint:      {url}");
     println!("A client:          {}", client_command(&url)?);
     println!("In a browser:      http://{public}/");
-    if std::io::stdout().is_terminal() {
-        println!("Take it down:      Ctrl-C");
-        tokio::select! {
-            signal = tokio::signal::ctrl_c() => signal?,
-            ended = serving.wait() => bail!("the gateway has ended ({})", ended?),
-        }
+    println!("Take it down:      Ctrl-C");
+    tokio::select! {
+        signal = tokio::signal::ctrl_c() => Ok(signal?),
+        ended = serving.wait() => bail!("the gateway has ended ({})", ended?),
     }
-    Ok(())
 }
 
 async fn wait_until_ready(layout: &Layout, target: &Target) -> Result<()> {

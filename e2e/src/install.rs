@@ -5,12 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    local::{
-        command::{output, succeeds},
-        images::Images,
-        layout::Layout,
-        step::step,
-    },
+    local::{command::output, images::Images, layout::Layout, step::step},
     target::Target,
 };
 
@@ -54,23 +49,6 @@ pub async fn install(layout: &Layout, target: &Target, images: &Images) -> Resul
         };
         bail!("{error:#}\n{}", why_not_ready(layout, target).await);
     })
-    .await
-}
-
-/// Whether the operator's deployment is there and available.
-pub async fn is_installed(layout: &Layout, target: &Target) -> bool {
-    let wait = [
-        "wait",
-        "--for=condition=Available",
-        "--timeout=1s",
-        "--namespace",
-        NAMESPACE,
-    ];
-    succeeds(
-        target
-            .tool(layout, "kubectl", &wait)
-            .arg("deployment/rotunda-operator"),
-    )
     .await
 }
 
