@@ -36,6 +36,11 @@ use topology::Wanted;
 
 use crate::cluster::model::{Hidden, ManagedRedis, Problem, RedisStatus, RedisTarget, Validated};
 
+/// Time for one step; what isn't done by then is done with the next look.
+const STEP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How soon to look at what a step has changed.
+const AFTER_A_STEP: Duration = Duration::from_millis(500);
+
 /// Looks at the Redis of `cluster` and takes one step of repair where one is due. Bounded to a few seconds.
 pub async fn reconcile(
     cluster: &Validated,
@@ -74,17 +79,28 @@ pub async fn advance(
     let plan = plan::plan(&topology, wanted);
     let mut status = health::assess(&topology, wanted, &plan);
     if let Plan::Do(step) = &plan {
-        match execute::execute(step, password).await {
-            Ok(()) => status.events.extend(event(step)),
-            // The next look says what has become of it.
-            Err(Error::Unreachable { pod, source }) => {
-                tracing::info!(pod, error = %source, "a Redis pod went away before its step");
-            }
-            Err(error) => return Err(error),
+        if take(step, password).await? {
+            status.events.extend(event(step));
         }
-        status.look_again = Some(Duration::from_millis(500));
+        status.look_again = Some(AFTER_A_STEP);
     }
     Ok(status)
+}
+
+/// Takes `step`; false where a pod changed or went away before it, which the next look will show.
+async fn take(step: &Step, password: &Hidden) -> Result<bool, Error> {
+    match tokio::time::timeout(STEP_TIMEOUT, execute::execute(step, password)).await {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(error @ (Error::Unreachable { .. } | Error::Stranger { .. }))) => {
+            tracing::info!(%error, "a step of Redis has to wait");
+            Ok(false)
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            tracing::info!("a step of Redis took too long and will be taken again");
+            Ok(false)
+        }
+    }
 }
 
 /// What people should hear about.

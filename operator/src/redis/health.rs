@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{
     plan::Plan,
-    slots::SlotSet,
-    topology::{Role, State, Topology, Wanted},
+    slots::{SLOT_COUNT, SlotSet},
+    topology::{Member, Role, State, Topology, Wanted},
 };
 use crate::cluster::model::{Problem, RedisStatus, Verdict};
 
@@ -37,10 +37,10 @@ pub fn assess(topology: &Topology, wanted: Wanted, plan: &Plan) -> RedisStatus {
     let ready = if served.is_all() {
         Verdict::Yes(Problem {
             reason: "Ready",
-            message: format!(
-                "all slots are served by {} shards",
-                shards_serving(topology)
-            ),
+            message: match shards_serving(topology) {
+                1 => "one shard serves all slots".to_owned(),
+                shards => format!("{shards} shards serve all slots"),
+            },
         })
     } else {
         Verdict::No(why_not_ready(&served, plan, &silent, ready_shards, wanted))
@@ -77,7 +77,7 @@ fn shards_serving(topology: &Topology) -> usize {
 }
 
 fn silent_pods(topology: &Topology) -> Vec<String> {
-    let sentence = |member: &super::topology::Member| match &member.state {
+    let sentence = |member: &Member| match &member.state {
         State::Up(_) => None,
         State::NotStarted => Some(format!("pod {} hasn't started", member.pod.name)),
         State::Silent(why) => Some(format!("pod {}: {why}", member.pod.name)),
@@ -145,7 +145,7 @@ fn why_not_ready(
         Plan::Settled if silent.is_empty() => Problem {
             reason: "RedisForming",
             message: format!(
-                "{} of 16384 slots are served; the nodes are agreeing on the rest",
+                "{} of {SLOT_COUNT} slots are served; the nodes are about to agree on the rest",
                 served.len()
             ),
         },
@@ -153,5 +153,112 @@ fn why_not_ready(
             reason: "RedisPodsSilent",
             message: silent.join("; "),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{
+        super::topology::{Address, NodeId, PodKey, View},
+        *,
+    };
+
+    const WANTED: Wanted = Wanted {
+        shards: 1,
+        replicas_per_shard: 1,
+        persistent: true,
+    };
+
+    fn member(name: &str, role: Role, slots: SlotSet) -> Member {
+        let view = View {
+            id: NodeId(name.to_owned()),
+            at: Address {
+                client: ([10, 0, 0, 1], 6379).into(),
+                bus_port: 16_379,
+            },
+            role,
+            slots,
+            keys: 0,
+            offset: 0,
+            cluster_ok: true,
+            peers: BTreeMap::new(),
+        };
+        let pod = PodKey {
+            shard: 0,
+            name: name.to_owned(),
+            uid: format!("uid-of-{name}"),
+        };
+        Member {
+            pod,
+            state: State::Up(Box::new(view)),
+        }
+    }
+
+    fn pair(in_sync: bool) -> Topology {
+        let of = NodeId("a".to_owned());
+        Topology {
+            members: vec![
+                member("a", Role::Primary, SlotSet::all()),
+                member("b", Role::Replica { of, in_sync }, SlotSet::default()),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_whole_shard_with_its_replica_needs_no_further_look() {
+        let status = assess(&pair(true), WANTED, &Plan::Settled);
+        assert!(matches!(status.ready, Verdict::Yes(_)));
+        assert_eq!(
+            (status.ready_shards, status.degraded, status.look_again),
+            (1, None, None)
+        );
+        assert!(status.replicas_in_sync);
+    }
+
+    #[test]
+    fn a_replica_that_lags_degrades_and_closes_the_budget() {
+        let status = assess(&pair(false), WANTED, &Plan::Settled);
+        assert!(matches!(status.ready, Verdict::Yes(_)), "it still serves");
+        assert!(!status.replicas_in_sync);
+        let problem = status.degraded.expect("it is degraded");
+        assert_eq!(problem.message, "shard 0 has 0 of 1 replicas in sync");
+        assert_eq!(status.look_again, Some(WHILE_DEGRADED));
+    }
+
+    #[test]
+    fn a_refused_change_degrades_what_serves() {
+        let refusal = Problem {
+            reason: "ScaleOutUnsupported",
+            message: "no".to_owned(),
+        };
+        let status = assess(&pair(true), WANTED, &Plan::Refused(refusal.clone()));
+        assert!(matches!(status.ready, Verdict::Yes(_)));
+        assert_eq!(status.degraded, Some(refusal));
+    }
+
+    #[test]
+    fn a_primary_that_cannot_reach_the_majority_serves_nothing() {
+        let mut topology = pair(true);
+        if let State::Up(view) = &mut topology.members[0].state {
+            view.cluster_ok = false;
+        }
+        let status = assess(&topology, WANTED, &Plan::Settled);
+        assert!(matches!(status.ready, Verdict::No(_)));
+        assert_eq!(
+            (status.ready_shards, status.look_again),
+            (0, Some(WHILE_BROKEN))
+        );
+    }
+
+    #[test]
+    fn pods_that_do_not_answer_are_named() {
+        let mut topology = pair(true);
+        topology.members[0].state = State::Silent("the connection is refused".to_owned());
+        let Verdict::No(problem) = assess(&topology, WANTED, &Plan::Settled).ready else {
+            panic!("nobody serves")
+        };
+        assert_eq!(problem.message, "pod a: the connection is refused");
     }
 }

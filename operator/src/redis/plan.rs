@@ -18,6 +18,9 @@ use super::{
 };
 use crate::cluster::model::Problem;
 
+/// What a replica reports as its offset before its first copy is complete (`INFO replication`).
+const FIRST_OFFSET: u64 = 1;
+
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
@@ -96,10 +99,16 @@ pub fn plan(topology: &Topology, wanted: Wanted) -> Plan {
 impl Situation<'_> {
     /// A primary is gone for good and a replica of it is there.
     fn take_over(&self) -> Option<Plan> {
-        let orphans = self
-            .orphans()
-            .filter(|(pod, ..)| !self.may_still_run(pod.shard));
-        let (pod, view, lost) = orphans.max_by_key(|(_, view, _)| view.offset)?;
+        let heirs = self.orphans().filter(|(pod, view, lost)| {
+            let alive = view
+                .peers
+                .get(lost)
+                .is_some_and(|peer| peer.reach == Reach::Connected);
+            // One that never got a copy must not displace a primary whose volume may come back.
+            let has_copy = view.offset > FIRST_OFFSET || view.keys > 0;
+            !alive && !self.may_still_run(pod.shard) && (has_copy || self.unaccounted.is_empty())
+        });
+        let (pod, view, lost) = heirs.max_by_key(|(_, view, _)| view.offset)?;
         let replica = view.identity(pod);
         (!self.majority_can_vote()).then(|| {
             Plan::Do(Step::TakeOver {
@@ -230,8 +239,7 @@ impl Situation<'_> {
         let (pod, ..) = self.orphans().next()?;
         Some(waiting(if self.may_still_run(pod.shard) {
             format!(
-                "the primary of shard {} doesn't answer; its replica {} takes over once Redis or the operator is sure \
-                 that it is gone",
+                "the primary of shard {} doesn't answer; its replica {} takes over once it is sure that it is gone",
                 pod.shard, pod.name
             )
         } else {

@@ -52,8 +52,8 @@ pub(super) fn fixture(fixture: &Fixture) -> Validated {
 
 /// All objects, in the order in which `Resources` lists them.
 pub(super) fn documents(resources: &Resources<Prepared>) -> Vec<Value> {
-    fn value<T: Serialize>(object: &T) -> Option<Value> {
-        Some(serde_json::to_value(object).expect("objects are data"))
+    fn value<T: Serialize>(object: &T) -> Value {
+        serde_json::to_value(object).expect("objects are data")
     }
     let Resources {
         service_account,
@@ -69,7 +69,7 @@ pub(super) fn documents(resources: &Resources<Prepared>) -> Vec<Value> {
         redis,
         state: _,
     } = resources;
-    let mut documents: Vec<Option<Value>> = vec![
+    let mut documents = vec![
         value(service_account),
         value(config_map),
         value(gateway_secret),
@@ -77,24 +77,19 @@ pub(super) fn documents(resources: &Resources<Prepared>) -> Vec<Value> {
         value(service),
         value(api_service),
         value(pods_service),
-        autoscaler.as_ref().and_then(value),
-        value(disruption_budget),
-        network_policy.as_ref().and_then(value),
     ];
+    documents.extend(autoscaler.as_ref().map(value));
+    documents.push(value(disruption_budget));
+    documents.extend(network_policy.as_ref().map(value));
     if let Some(redis) = redis {
-        documents.extend([
-            value(&redis.service_account),
-            redis.password_secret.as_ref().and_then(value),
-            value(&redis.config_map),
-            value(&redis.service),
-        ]);
+        documents.push(value(&redis.service_account));
+        documents.extend(redis.password_secret.as_ref().map(value));
+        documents.extend([value(&redis.config_map), value(&redis.service)]);
         documents.extend(redis.stateful_sets.iter().map(value));
-        documents.extend([
-            value(&redis.disruption_budget),
-            redis.network_policy.as_ref().and_then(value),
-        ]);
+        documents.push(value(&redis.disruption_budget));
+        documents.extend(redis.network_policy.as_ref().map(value));
     }
-    documents.into_iter().flatten().collect()
+    documents
 }
 
 /// All objects as YAML documents, ready for `kubectl apply`.
