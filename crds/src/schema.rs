@@ -14,6 +14,7 @@ use serde_json::Value;
 
 mod bounds;
 pub mod check;
+mod evaluate;
 mod functions;
 pub mod reference;
 pub mod rules;

@@ -236,6 +236,34 @@ fn no_debug_output_shows_a_secret() {
     );
 }
 
+#[test]
+fn the_chat_example_is_accepted() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/chat");
+    let entries = std::fs::read_dir(folder).expect("the example is in the repository");
+    let mut files: Vec<(String, String)> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .map(|path| {
+            (
+                path.display().to_string(),
+                std::fs::read_to_string(&path).expect("text"),
+            )
+        })
+        .collect();
+    files.sort();
+    let manifests = read(
+        files
+            .iter()
+            .map(|(label, text)| ManifestFile { label, text }),
+    );
+    let manifests = manifests.unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(manifests.clusters.len(), 1);
+    assert!(!manifests.rooms.is_empty());
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in "\\PC{0,200}") {
