@@ -71,7 +71,7 @@ e2e: ## End-to-end tests in the local Kubernetes
 .PHONY: e2e-full images setup help
 
 e2e-full: ## The end-to-end tests with their long matrices
-	scripts/e2e --features full
+	scripts/e2e --features rotunda-e2e/full
 
 images: build ## Build the container images
 	@$(BIN)/rotunda-local images
