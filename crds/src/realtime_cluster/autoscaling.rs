@@ -13,7 +13,7 @@ pub struct Autoscaling {
     pub min_replicas: Option<i32>,
     /// Most gateway pods. Default: 50.
     pub max_replicas: Option<i32>,
-    /// Connections that a pod should hold on average. Needs the operator's metrics API (chart value `metricsApi.enabled`).
+    /// Connections that a pod should hold on average. Needs the operator's metrics API, which its chart turns on.
     /// Default: none; 30000 is a good start for the default resources.
     pub target_connections: Option<u32>,
     /// CPU that a pod should use on average, in percent of its request. Default: 70 while `targetConnections` is absent,

@@ -101,8 +101,9 @@ impl History {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RoomPresence {
-    /// `Full`: each coming and going at once. `Batched`: gathered, 100 names at most, then counts. `Count`: only how many.
-    /// `Off`: nothing. Default: `Full`.
+    /// `Full`: each coming and going at once. `Batched`: gathered, 100 names at most, then counts.
+    /// `Count`: only how many. `"Off"`: nothing; in quotes, since kubectl takes a bare Off for false.
+    /// Default: `Full`.
     pub mode: Option<PresenceMode>,
     /// Milliseconds for which changes are gathered before they are told. Default: 1000 with `Batched` and `Count`, else 0.
     pub batch_milliseconds: Option<u32>,

@@ -337,6 +337,28 @@ fn names_columns_and_scale_are_as_designed() {
 }
 
 #[test]
+fn no_bare_word_in_a_manifest_is_a_boolean_of_yaml_1_1() {
+    for kind in Kind::ALL {
+        for line in manifest(kind).lines() {
+            let value = line.rsplit([' ']).next().unwrap_or_default().to_lowercase();
+            let key = line
+                .trim()
+                .trim_start_matches("- ")
+                .split(':')
+                .next()
+                .unwrap_or_default();
+            for word in [value.as_str(), &key.to_lowercase()] {
+                let is_text = line.contains("description") || line.contains("message");
+                assert!(
+                    is_text || !matches!(word, "y" | "n" | "yes" | "no" | "on" | "off"),
+                    "{line}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn the_committed_manifests_are_what_the_types_say() {
     for kind in Kind::ALL {
         let file = Path::new(env!("CARGO_MANIFEST_DIR"))
