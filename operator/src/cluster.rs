@@ -191,7 +191,7 @@ async fn run_stages(ctx: &Context, key: &Key, cluster: &Arc<RealtimeCluster>) ->
     ctx.configs.lock().insert(key.clone(), config);
     observe_gateways(ctx, key, Some(&validated));
     let redis_pods = pods_of(ctx, key, Component::Redis);
-    let redis = redis::reconcile(&validated, &redis_pods, &ctx.client).await;
+    let redis = redis::reconcile(&validated, &redis_pods).await;
     if let Ok(redis) = &redis {
         ctx.redis.lock().insert(key.clone(), redis.clone());
     }

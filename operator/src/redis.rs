@@ -42,11 +42,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(3);
 const AFTER_A_STEP: Duration = Duration::from_millis(500);
 
 /// Looks at the Redis of `cluster` and takes one step of repair where one is due. Bounded to a few seconds.
-pub async fn reconcile(
-    cluster: &Validated,
-    pods: &[Arc<Pod>],
-    _client: &kube::Client,
-) -> Result<RedisStatus, Error> {
+pub async fn reconcile(cluster: &Validated, pods: &[Arc<Pod>]) -> Result<RedisStatus, Error> {
     match &cluster.redis {
         RedisTarget::External { url } => Ok(external::check(url).await),
         RedisTarget::Managed(ManagedRedis { password, .. }) => {
