@@ -46,7 +46,7 @@ format: ## Is the code formatted?
 	cargo fmt --all --check
 
 lint: ## Clippy and shellcheck, warnings are errors
-	cargo clippy --quiet --workspace --all-targets --all-features -- --deny warnings
+	cargo clippy --workspace --all-targets --all-features -- --deny warnings
 	shellcheck $$(grep --files-with-matches '^#!.*bash' scripts/* .ci/run)
 
 build: ## Compile everything once: what the later steps run, and what the images hold
