@@ -2,13 +2,17 @@
 //!
 //! ```text
 //! rotunda-local:  cli → local (up, down, images) → install (the chart) → demo (the example and a message)
-//! tests:          cluster (API, kubectl) → namespace (one a test, gone afterwards) → realtime (clients)
+//! tests:          cluster (API, kubectl) → namespace (one a test, gone afterwards) → chat (a RealtimeCluster in it)
+//!                 → realtime (a client), follower (clients that stay, and a publisher)
 //! ```
 
+pub mod chat;
 pub mod cli;
 pub mod cluster;
+pub mod conditions;
 pub mod demo;
 pub mod eventually;
+pub mod follower;
 pub mod http;
 pub mod install;
 pub mod local;
@@ -16,3 +20,4 @@ pub mod namespace;
 pub mod realtime;
 pub mod target;
 pub mod token;
+pub mod turns;

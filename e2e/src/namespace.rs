@@ -1,6 +1,12 @@
 //! A namespace for one test: gone when the test passed, kept with an explanation when it failed.
 
-use std::{env, fmt::Write, panic::AssertUnwindSafe, time::Duration};
+use std::{
+    env,
+    fmt::{Display, Write},
+    io::{self, Write as _},
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use futures::FutureExt;
@@ -13,7 +19,7 @@ use kube::{
 use rand::{Rng, distr::Alphanumeric};
 use serde_json::json;
 
-use crate::{cluster::Cluster, eventually::eventually, install};
+use crate::{cluster::Cluster, eventually::eventually, install, turns::Turn};
 
 /// The label of every namespace made here: `kubectl delete namespaces --selector rotunda.dev/e2e`.
 pub const LABEL: &str = "rotunda.dev/e2e";
@@ -25,18 +31,34 @@ pub struct Namespace {
     name: String,
 }
 
-/// Runs `test` in a new namespace. One that fails leaves the namespace as it is and shows what is in
+/// Runs `test` in a new namespace, beside other tests. One that fails leaves the namespace as it is and shows what is in
 /// it: events, conditions, logs. `ROTUNDA_E2E_KEEP=1` keeps it also when the test passes.
 pub async fn with_temp_ns<T>(
     name: &str,
     test: impl AsyncFnOnce(Namespace) -> Result<T>,
 ) -> Result<T> {
+    let _turn = Turn::among_others().await;
+    run(name, test).await
+}
+
+/// The same, while no other test runs: for what others would notice, and for what they would disturb.
+pub async fn with_temp_ns_alone<T>(
+    name: &str,
+    test: impl AsyncFnOnce(Namespace) -> Result<T>,
+) -> Result<T> {
+    let _turn = Turn::alone().await;
+    run(name, test).await
+}
+
+async fn run<T>(name: &str, test: impl AsyncFnOnce(Namespace) -> Result<T>) -> Result<T> {
+    let start = Instant::now();
     let cluster = Cluster::connect().await?;
     let namespace = Namespace::create(cluster, name).await?;
     // A failed assertion must not skip what follows either.
     let outcome = AssertUnwindSafe(test(namespace.clone()))
         .catch_unwind()
         .await;
+    tell(format!("{name}: {:.1} s", start.elapsed().as_secs_f32()));
     match outcome {
         Ok(Ok(value)) => {
             if env::var_os("ROTUNDA_E2E_KEEP").is_none() {
@@ -53,6 +75,11 @@ pub async fn with_temp_ns<T>(
             std::panic::resume_unwind(panic)
         }
     }
+}
+
+/// Shows a line also where the output of tests that pass is not shown: durations, and figures that were measured.
+pub fn tell(line: impl Display) {
+    writeln!(io::stderr(), "    {line}").ok();
 }
 
 impl Namespace {
@@ -210,8 +237,8 @@ impl Namespace {
             "logs",
             "--namespace",
             install::NAMESPACE,
-            "--selector=app.kubernetes.io/name=rotunda",
-            "--tail=400",
+            "--selector=app.kubernetes.io/name=rotunda-operator",
+            "--tail=2000",
         ];
         let said = self
             .cluster

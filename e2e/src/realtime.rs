@@ -34,6 +34,23 @@ pub struct Delivered {
     pub data: Value,
 }
 
+impl Delivered {
+    /// Reads a `message` frame.
+    pub(crate) fn read(frame: &Value) -> Result<Self> {
+        let text = |name: &str| {
+            frame[name]
+                .as_str()
+                .map(str::to_owned)
+                .with_context(|| format!("{frame} has no {name}"))
+        };
+        Ok(Self {
+            id: text("id")?,
+            from: text("from")?,
+            data: frame["data"].clone(),
+        })
+    }
+}
+
 /// How a gateway ended a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
@@ -157,17 +174,7 @@ impl RealtimeClient {
                 frame["type"] == "message" && frame["room"] == room
             })
             .await?;
-        let text = |name: &str| {
-            frame[name]
-                .as_str()
-                .map(str::to_owned)
-                .with_context(|| format!("{frame} has no {name}"))
-        };
-        Ok(Delivered {
-            id: text("id")?,
-            from: text("from")?,
-            data: frame["data"].clone(),
-        })
+        Delivered::read(&frame)
     }
 
     /// The next frame of a type.
@@ -246,6 +253,14 @@ impl RealtimeClient {
     /// Says goodbye.
     pub async fn close(mut self) -> Result<()> {
         Ok(self.socket.close(None).await?)
+    }
+
+    /// The next frame that no expectation has taken, or how the connection ended. May be dropped while it waits.
+    pub(crate) async fn any(&mut self) -> Result<Result<Value, Closed>> {
+        match self.unread.pop_front() {
+            Some(frame) => Ok(Ok(frame)),
+            None => self.next().await,
+        }
     }
 
     async fn next(&mut self) -> Result<Result<Value, Closed>> {
