@@ -104,6 +104,13 @@ impl Recorder {
         };
         self.of(room).into_iter().filter_map(change).collect()
     }
+
+    pub(crate) fn interruptions(&self, room: &RoomName) -> usize {
+        self.of(room)
+            .iter()
+            .filter(|event| **event == Event::Interrupted)
+            .count()
+    }
 }
 
 /// A room that no other test uses.

@@ -1,0 +1,287 @@
+//! A connection for commands to one server: many calls share it, each waits for its own answer.
+//!
+//! It is made once and never mended: when it breaks, [`Node::lost`] tells, and whoever keeps it makes another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, ProtocolVersion, RedisConnectionInfo,
+    RedisError, Value,
+};
+use tokio::net::TcpStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::url::{Address, Mode, RedisUrl};
+use super::wire::{number, text};
+
+/// How long a connection may take to come about.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an answer may take. Past it nothing is known of what was asked.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many calls may wait for their turn to be written to the socket; past it, callers wait for a place.
+const WRITE_QUEUE: usize = 1024;
+
+/// What a server says of its part in replication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Replication {
+    pub(super) primary: bool,
+    /// `master_replid`: the name of the replication history.
+    pub(super) id: Arc<str>,
+}
+
+/// How long a publish waits for a replica to have it.
+const REPLICA_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub(super) struct Node {
+    pub(super) address: Address,
+    url: RedisUrl,
+    tasks: TaskTracker,
+    link: Link,
+    /// For publishes that wait for a replica: `WAIT` holds up whatever comes behind it. Made when first needed.
+    waiting_link: tokio::sync::Mutex<Option<Link>>,
+    replication: Mutex<Replication>,
+}
+
+/// A connection and the task that drives it.
+struct Link {
+    connection: MultiplexedConnection,
+    lost: CancellationToken,
+    /// Ends the task.
+    _driver: DropGuard,
+}
+
+impl Node {
+    /// Connects, logs in, and asks for the replication history. The error is a sentence without secrets.
+    pub(super) async fn connect(
+        address: &Address,
+        url: &RedisUrl,
+        tasks: &TaskTracker,
+    ) -> Result<Self, String> {
+        let node = Self {
+            address: address.clone(),
+            url: url.clone(),
+            tasks: tasks.clone(),
+            link: Link::open(address, url, tasks).await?,
+            waiting_link: tokio::sync::Mutex::default(),
+            replication: Mutex::new(Replication {
+                primary: false,
+                id: "".into(),
+            }),
+        };
+        node.check()
+            .await
+            .map_err(|why| format!("{address}: {why}"))?;
+        Ok(node)
+    }
+
+    /// Asks for the replication history and keeps the answer.
+    pub(super) async fn check(&self) -> Result<Replication, String> {
+        let answer = self
+            .send(redis::cmd("INFO").arg("replication"))
+            .await
+            .and_then(Value::extract_error);
+        let answer = answer.map_err(|error| describe(&error))?;
+        let replication = text(&answer)
+            .ok()
+            .and_then(parse_replication)
+            .ok_or("INFO replication isn't readable")?;
+        *self.replication.lock() = replication.clone();
+        Ok(replication)
+    }
+
+    /// As the last check found it, at most about a second ago.
+    pub(super) fn replication(&self) -> Replication {
+        self.replication.lock().clone()
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.link.lost.is_cancelled()
+    }
+
+    /// Ends when the connection is broken.
+    pub(super) async fn lost(&self) {
+        self.link.lost.cancelled().await;
+    }
+
+    /// Declares the connection broken.
+    pub(super) fn give_up(&self) {
+        self.link.lost.cancel();
+    }
+
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
+        self.link
+            .connection
+            .clone()
+            .send_packed_command(command)
+            .await
+    }
+
+    /// Sends commands in one go; each answer may be a server's error.
+    pub(super) async fn send_all(&self, commands: &Pipeline) -> Result<Vec<Value>, RedisError> {
+        let count = commands.len();
+        self.link
+            .connection
+            .clone()
+            .send_packed_commands(commands, 0, count)
+            .await
+    }
+
+    /// Makes sure that [`send_and_wait`](Self::send_and_wait) has a connection.
+    pub(super) async fn prepare_to_wait(&self) -> Result<(), String> {
+        let mut link = self.waiting_link.lock().await;
+        if link.as_ref().is_none_or(|link| link.lost.is_cancelled()) {
+            *link = Some(Link::open(&self.address, &self.url, &self.tasks).await?);
+        }
+        Ok(())
+    }
+
+    /// Sends a command, after `ASKING` if so wanted, and waits for a replica to have what it wrote; gives how many have.
+    pub(super) async fn send_and_wait(
+        &self,
+        command: &Cmd,
+        asking: bool,
+    ) -> Result<(Value, u64), RedisError> {
+        let connection = self
+            .waiting_link
+            .lock()
+            .await
+            .as_ref()
+            .map(|link| link.connection.clone());
+        let Some(mut connection) = connection else {
+            return Err((ErrorKind::Client, "not connected").into());
+        };
+        let mut pipeline = Pipeline::with_capacity(3);
+        if asking {
+            pipeline.cmd("ASKING");
+        }
+        pipeline.add_command(command.clone());
+        pipeline
+            .cmd("WAIT")
+            .arg(1)
+            .arg(u64::try_from(REPLICA_TIMEOUT.as_millis()).unwrap_or(u64::MAX));
+        let mut answers = connection
+            .send_packed_commands(&pipeline, 0, pipeline.len())
+            .await?;
+        let replicas = answers
+            .pop()
+            .and_then(|answer| number(&answer).ok())
+            .unwrap_or(0);
+        Ok((answers.pop().unwrap_or(Value::Nil), replicas))
+    }
+}
+
+impl Link {
+    async fn open(address: &Address, url: &RedisUrl, tasks: &TaskTracker) -> Result<Self, String> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, Self::open_at_leisure(address, url, tasks))
+            .await
+        {
+            Ok(result) => result.map_err(|why| format!("{address}: {why}")),
+            Err(_) => Err(format!("{address}: no answer in {CONNECT_TIMEOUT:?}")),
+        }
+    }
+
+    async fn open_at_leisure(
+        address: &Address,
+        url: &RedisUrl,
+        tasks: &TaskTracker,
+    ) -> Result<Self, String> {
+        let stream = open_socket(address).await?;
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_pipeline_buffer_size(WRITE_QUEUE);
+        let (connection, driver) =
+            MultiplexedConnection::new_with_config(&login(url), stream, config)
+                .await
+                .map_err(|error| describe(&error))?;
+        let (lost, stop) = (CancellationToken::new(), CancellationToken::new());
+        tasks.spawn({
+            let (lost, stop) = (lost.clone(), stop.clone());
+            async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = driver => {}
+                }
+                lost.cancel();
+            }
+        });
+        Ok(Self {
+            connection,
+            lost,
+            _driver: stop.drop_guard(),
+        })
+    }
+}
+
+pub(super) async fn open_socket(address: &Address) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect((&*address.host, address.port)).await;
+    let stream = stream.map_err(|error| error.to_string())?;
+    stream
+        .set_nodelay(true)
+        .map_err(|error| error.to_string())?;
+    Ok(stream)
+}
+
+fn login(url: &RedisUrl) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default()
+        .set_protocol(ProtocolVersion::RESP2)
+        .set_skip_set_lib_name();
+    if let Some(username) = &url.username {
+        login = login.set_username(username);
+    }
+    if let Some(password) = &url.password {
+        login = login.set_password(password);
+    }
+    if let Mode::Standalone { database } = url.mode {
+        login = login.set_db(database);
+    }
+    login
+}
+
+/// What went wrong, without anything of what was sent.
+pub(super) fn describe(error: &RedisError) -> String {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => "the user or the password was refused".into(),
+        _ if error.is_timeout() => "no answer in time".into(),
+        _ if error.is_io_error() || error.is_connection_dropped() => "the connection broke".into(),
+        _ => match error.code() {
+            Some("NOAUTH") => "it wants a password".into(),
+            Some("WRONGPASS") => "the user or the password was refused".into(),
+            Some(code) => format!("it answered {code}"),
+            None => error.category().to_owned(),
+        },
+    }
+}
+
+fn parse_replication(info: &str) -> Option<Replication> {
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    };
+    Some(Replication {
+        primary: field("role")? == "master",
+        id: field("master_replid")?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replication_is_read_from_info() {
+        let info = "# Replication\r\nrole:slave\r\nmaster_host:h\r\nmaster_replid:abc\r\nmaster_replid2:000\r\n";
+        let expected = Replication {
+            primary: false,
+            id: "abc".into(),
+        };
+        assert_eq!(parse_replication(info), Some(expected));
+        assert_eq!(parse_replication("role:master\r\n"), None);
+    }
+}

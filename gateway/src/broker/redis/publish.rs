@@ -1,0 +1,142 @@
+//! Publishing, signalling and deleting.
+
+use std::time::Duration;
+
+use redis::Value;
+use rotunda_crds::RoomName;
+
+use super::super::{BrokerError, Durability, IDEMPOTENCY_WINDOW, Publication, Published};
+use super::Engine;
+use super::call::{Call, Repeat};
+use super::epoch::{Expiries, OPENINGS, OpenEpoch, millis};
+use super::scripts::{DELETE, PUBLISH};
+use super::wire::{array, corrupt, encode_signal, number, position, text};
+
+impl Engine {
+    pub(super) async fn publish(
+        &self,
+        room: &RoomName,
+        publication: &Publication,
+    ) -> Result<Published, BrokerError> {
+        for _ in 0..OPENINGS {
+            let epoch = self.epoch(room, publication.retention).await?;
+            let renew = epoch.wants_renewal(publication.retention);
+            match self.try_publish(room, publication, &epoch, renew).await? {
+                Value::Nil => self.epochs.forget(room),
+                answer => {
+                    if renew {
+                        self.epochs.renewed(room, publication.retention);
+                    }
+                    return read_answer(answer);
+                }
+            }
+        }
+        Err(BrokerError::Unavailable(
+            "the room's epoch changes too often".into(),
+        ))
+    }
+
+    /// Gives what the script gives.
+    async fn try_publish(
+        &self,
+        room: &RoomName,
+        publication: &Publication,
+        epoch: &OpenEpoch,
+        renew: bool,
+    ) -> Result<Value, BrokerError> {
+        let mut keys = vec![self.keys.log(room)];
+        if publication.key.is_some() {
+            keys.push(self.keys.answers(room));
+        }
+        if publication.rate_limit.is_some() || renew {
+            keys.push(self.keys.top(room));
+        }
+        let retention = publication.retention;
+        let mut command = PUBLISH.on(&keys);
+        command
+            .arg(self.keys.channel(room))
+            .arg(epoch.epoch)
+            .arg(&*publication.body)
+            .arg(retention.max_messages.max(1))
+            .arg(millis(retention.max_age).min(i64::MAX as u64));
+        match &publication.key {
+            // Neither part may hold a zero byte that makes it another's: the scope's length goes first.
+            Some(key) => command.arg(format!("{}:{}:{}", key.scope.len(), key.scope, key.key)),
+            None => command.arg(""),
+        };
+        command.arg(millis(IDEMPOTENCY_WINDOW));
+        match publication.rate_limit {
+            Some(limit) => command.arg(limit.max(1)),
+            None => command.arg(""),
+        };
+        if renew {
+            let expiries = Expiries::of(retention);
+            command.arg(expiries.log_ms).arg(expiries.top_ms);
+        } else {
+            command.arg("").arg("");
+        }
+        let call = Call {
+            slot: self.keys.slot(room),
+            command: &command,
+            script: Some(&PUBLISH),
+            repeat: if publication.key.is_some() {
+                Repeat::Safe
+            } else {
+                Repeat::Never
+            },
+            replicated: publication.durability == Durability::Replicated,
+            history: Some(epoch.history.clone()),
+        };
+        self.pool.call(call).await
+    }
+
+    pub(super) async fn signal(&self, room: &RoomName, body: &[u8]) -> Result<(), BrokerError> {
+        let mut command = redis::cmd("SPUBLISH");
+        command
+            .arg(self.keys.channel(room))
+            .arg(encode_signal(body));
+        let call = Call {
+            slot: self.keys.slot(room),
+            command: &command,
+            script: None,
+            repeat: Repeat::Never,
+            replicated: false,
+            history: None,
+        };
+        self.pool.call(call).await.map(drop)
+    }
+
+    pub(super) async fn delete_messages(&self, room: &RoomName) -> Result<(), BrokerError> {
+        let mut command = DELETE.on(&[self.keys.log(room)]);
+        command.arg(self.keys.channel(room));
+        let call = Call {
+            slot: self.keys.slot(room),
+            command: &command,
+            script: Some(&DELETE),
+            repeat: Repeat::Safe,
+            replicated: false,
+            history: None,
+        };
+        self.pool.call(call).await.map(drop)
+    }
+}
+
+fn read_answer(answer: Value) -> Result<Published, BrokerError> {
+    if matches!(answer, Value::BulkString(_)) {
+        return Ok(Published {
+            position: position(&answer)?,
+            duplicate: false,
+        });
+    }
+    let [what, value] = array(answer)?;
+    match text(&what)? {
+        "duplicate" => Ok(Published {
+            position: position(&value)?,
+            duplicate: true,
+        }),
+        "limited" => Err(BrokerError::RateLimited {
+            retry_after: Duration::from_millis(number(&value)?.max(1)),
+        }),
+        _ => Err(corrupt("an unknown answer to a publish")),
+    }
+}

@@ -1,0 +1,298 @@
+//! Redis servers and clusters for tests: started on free loopback ports, gone with the process that started them, however it ends.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use redis::{ConnectionLike, Value};
+
+/// What the password of all servers is: with characters that a URL has to encode.
+pub(super) const PASSWORD: &str = "p@ss/word%";
+pub(super) const ENCODED_PASSWORD: &str = "p%40ss%2Fword%25";
+
+/// A user of the access control list of each cluster's servers.
+const USER: &str = "rotunda";
+
+/// Runs the server until its own standard input ends, which it does when the tests do.
+const GUARD: &str = r#"
+trap '' INT
+dir=$1; shift; cd "$dir" || exit 1
+redis-server "$@" >>log 2>&1 &
+server=$!
+read -r _
+kill -9 $server
+wait $server
+[ -e keep ] || rm -rf "$dir"
+"#;
+
+/// A running server.
+pub(super) struct Server {
+    pub(super) port: u16,
+    bus_port: u16,
+    dir: PathBuf,
+    arguments: Vec<String>,
+    guard: Child,
+}
+
+impl Server {
+    /// Starts a server, with more arguments for `redis-server`.
+    pub(super) fn start(more: &[&str]) -> Self {
+        Self::start_at(free_port(), more)
+    }
+
+    pub(super) fn start_at(port: u16, more: &[&str]) -> Self {
+        let found = Command::new("redis-server").arg("--version").output();
+        assert!(
+            found.is_ok(),
+            "redis-server isn't installed: run `apt-get install redis-server`"
+        );
+        let dir = tempfile::Builder::new()
+            .prefix("rotunda-redis-")
+            .tempdir()
+            .expect("a temporary folder")
+            .keep();
+        let port_text = port.to_string();
+        let mut arguments = vec!["--port", &port_text, "--bind", "127.0.0.1", "--save", ""];
+        arguments.extend([
+            "--requirepass",
+            PASSWORD,
+            "--masterauth",
+            PASSWORD,
+            "--repl-diskless-sync-delay",
+            "0",
+        ]);
+        arguments.extend(["--stream-node-max-bytes", "1024"]);
+        arguments.extend(more);
+        let arguments: Vec<String> = arguments.into_iter().map(String::from).collect();
+        let guard = spawn(&dir, &arguments);
+        let server = Self {
+            port,
+            bus_port: 0,
+            dir,
+            arguments,
+            guard,
+        };
+        server.wait_until_it_answers();
+        server
+    }
+
+    fn start_cluster_member() -> Self {
+        let bus_port = free_port();
+        let more = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-port",
+            &bus_port.to_string(),
+            "--cluster-node-timeout",
+            "5000",
+            "--user",
+            USER,
+            "on",
+            &format!(">{PASSWORD}"),
+            "~*",
+            "&*",
+            "+@all",
+        ];
+        let mut server = Self::start(&more);
+        server.bus_port = bus_port;
+        server
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("redis://:{ENCODED_PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
+    /// Executes a command and gives its answer, which may be an error.
+    pub(super) fn try_run(&self, command: &[&str]) -> redis::RedisResult<Value> {
+        let mut words = command.iter();
+        let mut request = redis::cmd(words.next().expect("a command has a name"));
+        for word in words {
+            request.arg(*word);
+        }
+        let login = redis::RedisConnectionInfo::default().set_password(PASSWORD);
+        let address = redis::ConnectionAddr::Tcp("127.0.0.1".into(), self.port);
+        let info =
+            redis::IntoConnectionInfo::into_connection_info(address)?.set_redis_settings(login);
+        let client = redis::Client::open(info)?;
+        client
+            .get_connection()?
+            .req_command(&request)?
+            .extract_error()
+    }
+
+    pub(super) fn run(&self, command: &[&str]) -> Value {
+        self.try_run(command)
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    pub(super) fn text(&self, command: &[&str]) -> String {
+        redis::from_redis_value(self.run(command)).expect("it answers with text")
+    }
+
+    pub(super) fn number(&self, command: &[&str]) -> i64 {
+        redis::from_redis_value(self.run(command)).expect("it answers with a number")
+    }
+
+    /// Kills the server and starts it again on what it had written.
+    pub(super) fn restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    pub(super) fn kill(&mut self) {
+        std::fs::write(self.dir.join("keep"), "").expect("the folder is there");
+        self.end();
+    }
+
+    pub(super) fn start_again(&mut self) {
+        std::fs::remove_file(self.dir.join("keep")).expect("it was killed");
+        self.guard = spawn(&self.dir, &self.arguments);
+        self.wait_until_it_answers();
+    }
+
+    fn end(&mut self) {
+        drop(self.guard.stdin.take());
+        self.guard.wait().expect("the guard ends");
+    }
+
+    fn wait_until_it_answers(&self) {
+        wait_until(&format!("the server at port {} answers", self.port), || {
+            self.try_run(&["PING"]).is_ok()
+        });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+            eprintln!("log of the server at port {}:\n{log}", self.port);
+        }
+        if self.guard.stdin.is_some() {
+            self.end();
+        }
+    }
+}
+
+fn spawn(dir: &Path, arguments: &[String]) -> Child {
+    let mut guard = Command::new("sh");
+    guard.args(["-c", GUARD, "guard"]).arg(dir).args(arguments);
+    guard
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    guard.spawn().expect("there is a shell")
+}
+
+/// A cluster whose first servers are the primaries that own all slots.
+pub(super) struct Cluster {
+    pub(super) servers: Vec<Server>,
+}
+
+impl Cluster {
+    pub(super) fn start(primaries: usize) -> Self {
+        let servers: Vec<Server> = (0..primaries)
+            .map(|_| Server::start_cluster_member())
+            .collect();
+        let share = 16384_usize.div_ceil(primaries);
+        for (index, server) in servers.iter().enumerate() {
+            let (first, last) = (index * share, ((index + 1) * share).min(16384) - 1);
+            server.run(&[
+                "CLUSTER",
+                "ADDSLOTSRANGE",
+                &first.to_string(),
+                &last.to_string(),
+            ]);
+            server.run(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
+            servers[0].meet(server);
+        }
+        let cluster = Self { servers };
+        cluster.wait_until_all_know_all();
+        cluster
+    }
+
+    /// Adds a replica of the first primary, and waits until it is in sync.
+    pub(super) fn add_replica(&mut self) {
+        self.servers.push(Server::start_cluster_member());
+        let replica = self.servers.last().expect("just added");
+        self.servers[0].meet(replica);
+        self.wait_until_all_know_all();
+        let primary_id = self.servers[0].text(&["CLUSTER", "MYID"]);
+        wait_until("the replica knows its primary", || {
+            replica
+                .try_run(&["CLUSTER", "REPLICATE", &primary_id])
+                .is_ok()
+        });
+        wait_until("the replica is in sync", || {
+            replica
+                .text(&["INFO", "replication"])
+                .contains("master_link_status:up")
+        });
+        // Until then it wouldn't hand over to it.
+        wait_until("the primary knows its replica", || {
+            let nodes = self.servers[0].text(&["CLUSTER", "NODES"]);
+            nodes.contains(&format!("slave {primary_id}"))
+        });
+    }
+
+    pub(super) fn url(&self) -> String {
+        let seeds: Vec<String> = self
+            .servers
+            .iter()
+            .map(|server| format!("127.0.0.1:{}", server.port))
+            .collect();
+        format!(
+            "redis+cluster://{USER}:{ENCODED_PASSWORD}@{}",
+            seeds.join(",")
+        )
+    }
+
+    fn wait_until_all_know_all(&self) {
+        let known = format!("cluster_known_nodes:{}\r", self.servers.len());
+        wait_until("the cluster is whole", || {
+            self.servers.iter().all(|server| {
+                let info = server.text(&["CLUSTER", "INFO"]);
+                info.contains("cluster_state:ok") && info.contains(&known)
+            })
+        });
+    }
+}
+
+impl Server {
+    fn meet(&self, other: &Server) {
+        let (port, bus_port) = (other.port.to_string(), other.bus_port.to_string());
+        self.run(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port]);
+    }
+}
+
+/// The servers shared by all tests that do them no harm.
+pub(super) fn standalone() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| Server::start(&[]))
+}
+
+pub(super) fn three_primaries() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start(3))
+}
+
+pub(super) fn one_primary() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start(1))
+}
+
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// As `eventually`, for what blocks.
+fn wait_until(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !check() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

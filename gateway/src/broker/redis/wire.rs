@@ -1,0 +1,209 @@
+//! What travels through a room's channel and lies in its stream: read here, written by the scripts in `lua/` (and signals here).
+//!
+//! A channel message is `<format version><kind>[<head>]\n<body>`. Kinds: `m` message (head `<id> <time>`), `s` signal, `p` presence (head: count
+//! of announcements, body JSON), `d` deleted (head: id). A stream entry has the fields `v` (format version), `t` (time) and `b` (body).
+
+use bytes::Bytes;
+use redis::Value;
+use serde::Deserialize;
+
+use super::super::{BrokerError, Departed, Event, Message, PresenceChange};
+use crate::ids::{Position, UserId};
+
+/// The format this version writes, and the only one it reads.
+const VERSION: u8 = b'1';
+
+/// A channel message of a signal.
+pub(super) fn encode_signal(body: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(body.len() + 3);
+    payload.extend_from_slice(&[VERSION, b's', b'\n']);
+    payload.extend_from_slice(body);
+    payload
+}
+
+/// A channel message that isn't what this version writes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// Reads a channel message. Copies the body: it may wait in queues for long, and mustn't hold the whole read buffer.
+pub(super) fn decode(payload: &[u8]) -> Result<Event, Malformed> {
+    let end = payload
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or(Malformed)?;
+    let (head, body) = (&payload[..end], &payload[end + 1..]);
+    let [VERSION, kind, head @ ..] = head else {
+        return Err(Malformed);
+    };
+    let head = std::str::from_utf8(head).map_err(|_| Malformed)?;
+    match kind {
+        b'm' => {
+            let (position, time_ms) = head.split_once(' ').ok_or(Malformed)?;
+            Ok(Event::Message(Message {
+                position: position.parse().map_err(|_| Malformed)?,
+                time_ms: time_ms.parse().map_err(|_| Malformed)?,
+                body: Bytes::copy_from_slice(body),
+            }))
+        }
+        b's' => Ok(Event::Signal(Bytes::copy_from_slice(body))),
+        b'p' => {
+            let announcement: Announcement = serde_json::from_slice(body).map_err(|_| Malformed)?;
+            Ok(Event::Presence(announcement.into()))
+        }
+        b'd' => Ok(Event::Deleted {
+            through: head.parse().map_err(|_| Malformed)?,
+        }),
+        _ => Err(Malformed),
+    }
+}
+
+/// A presence change as the scripts write it.
+#[derive(Deserialize)]
+struct Announcement {
+    #[serde(default, rename = "j")]
+    joined: Vec<UserId>,
+    #[serde(default, rename = "l")]
+    left: Vec<(UserId, u64)>,
+    #[serde(rename = "c")]
+    count: u64,
+}
+
+impl From<Announcement> for PresenceChange {
+    fn from(announcement: Announcement) -> Self {
+        let departed = |(user, last_seen_ms)| Departed { user, last_seen_ms };
+        Self {
+            joined: announcement.joined,
+            left: announcement.left.into_iter().map(departed).collect(),
+            count: announcement.count,
+        }
+    }
+}
+
+pub(super) fn corrupt(what: &str) -> BrokerError {
+    BrokerError::Corrupt(what.into())
+}
+
+/// Reads a stream entry, `[id, [field, value, …]]`.
+pub(super) fn entry(value: Value) -> Result<Message, BrokerError> {
+    let [id, fields] = array(value)?;
+    let position = position(&id)?;
+    let fields: [Value; 6] = array(fields)?;
+    let [_, version, _, time, _, Value::BulkString(body)] = fields else {
+        return Err(corrupt("a stream entry without a body"));
+    };
+    if text(&version)?.as_bytes() != [VERSION] {
+        return Err(corrupt("a stream entry of an unknown format version"));
+    }
+    Ok(Message {
+        position,
+        time_ms: number(&time)?,
+        body: Bytes::from(body),
+    })
+}
+
+/// An array of exactly `N` values.
+pub(super) fn array<const N: usize>(value: Value) -> Result<[Value; N], BrokerError> {
+    let values = list(value)?;
+    values
+        .try_into()
+        .map_err(|_| corrupt("an answer of another length"))
+}
+
+pub(super) fn list(value: Value) -> Result<Vec<Value>, BrokerError> {
+    match value {
+        Value::Array(values) => Ok(values),
+        _ => Err(corrupt("something else than a list")),
+    }
+}
+
+pub(super) fn text(value: &Value) -> Result<&str, BrokerError> {
+    match value {
+        Value::BulkString(bytes) => {
+            std::str::from_utf8(bytes).map_err(|_| corrupt("text that isn't UTF-8"))
+        }
+        Value::SimpleString(text) => Ok(text),
+        _ => Err(corrupt("something else than text")),
+    }
+}
+
+pub(super) fn number(value: &Value) -> Result<u64, BrokerError> {
+    let number = match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        other => text(other)?.parse().ok(),
+    };
+    number.ok_or_else(|| corrupt("something else than a number"))
+}
+
+pub(super) fn position(value: &Value) -> Result<Position, BrokerError> {
+    text(value)?
+        .parse()
+        .map_err(|_| corrupt("an id that isn't one"))
+}
+
+/// As [`position`], where an empty text stands for none.
+pub(super) fn optional_position(value: &Value) -> Result<Option<Position>, BrokerError> {
+    if text(value)?.is_empty() {
+        return Ok(None);
+    }
+    position(value).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn user(name: &str) -> UserId {
+        UserId::parse(name).expect("a fine name")
+    }
+
+    #[test]
+    fn messages_are_read() {
+        let message = Message {
+            position: Position::new(7, 42),
+            time_ms: 99,
+            body: Bytes::from_static(b"a\nb"),
+        };
+        assert_eq!(decode(b"1m7-42 99\na\nb"), Ok(Event::Message(message)));
+        assert_eq!(
+            decode(&encode_signal(b"\n")),
+            Ok(Event::Signal(Bytes::from_static(b"\n")))
+        );
+        let through = Position::new(7, 3);
+        assert_eq!(decode(b"1d7-3\n"), Ok(Event::Deleted { through }));
+        let change = PresenceChange {
+            joined: vec![],
+            left: vec![Departed {
+                user: user("a/b"),
+                last_seen_ms: 1_700_000_000_000,
+            }],
+            count: 3,
+        };
+        assert_eq!(
+            decode(b"1p9\n{\"l\":[[\"a\\/b\",1700000000000]],\"c\":3}"),
+            Ok(Event::Presence(change))
+        );
+    }
+
+    #[test]
+    fn what_another_version_writes_is_told_apart() {
+        for payload in [
+            "2m7-42 99\nx",
+            "1x\n",
+            "1m7-42 99",
+            "1m7-42\nx",
+            "1p\n{}",
+            "1p1\n{\"j\":[\"\"],\"c\":1}",
+            "",
+        ] {
+            assert_eq!(decode(payload.as_bytes()), Err(Malformed), "{payload}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_makes_the_reader_panic(payload: Vec<u8>) {
+            drop(decode(&payload));
+        }
+    }
+}
