@@ -68,6 +68,8 @@ pub enum ConfigError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Pattern(#[from] BadPattern),
+    #[error("this version of the gateway doesn't support {0}; leave it out")]
+    Unsupported(&'static str),
     #[error("the config needs the file `{0}`, which is missing or no text")]
     RedisUrl(String),
 }
@@ -92,6 +94,13 @@ impl Settings {
                 )
             }
         };
+        // Serving in the clear what was meant to be encrypted, or taking a proxy's header for a request, would be worse than not serving.
+        if config.tls.is_some() {
+            return Err(ConfigError::Unsupported("spec.tls"));
+        }
+        if config.proxy_protocol {
+            return Err(ConfigError::Unsupported("spec.proxyProtocol"));
+        }
         let settings = Self {
             policies: Policies::new(&config, counters)?,
             authenticator: Authenticator::new(&config.auth, file)?,

@@ -39,7 +39,8 @@ pub struct Loaded {
 
 /// Reads manifests as they would be rendered; `redis` when the broker is to be one.
 pub fn load(manifests: &Manifests, redis: bool) -> anyhow::Result<Loaded> {
-    manifests::read(&manifests.files)?.render(manifests.cluster.as_deref(), redis)
+    let read = manifests::read(&manifests.files)?;
+    manifests::render_cluster(&read, manifests.cluster.as_deref(), redis)
 }
 
 /// Serves until Ctrl-C.

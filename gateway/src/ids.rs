@@ -61,7 +61,8 @@ impl FromStr for Position {
 
 /// Only what `Display` writes: `u64::from_str` would also take a leading `+` and zeros.
 fn parse_part(text: &str) -> Result<u64, InvalidPosition> {
-    let canonical = text == "0" || (text.starts_with(|c: char| c.is_ascii_digit()) && !text.starts_with('0'));
+    let canonical =
+        text == "0" || (text.starts_with(|c: char| c.is_ascii_digit()) && !text.starts_with('0'));
     if !canonical {
         return Err(InvalidPosition);
     }
@@ -153,7 +154,19 @@ mod tests {
 
     #[test]
     fn only_the_canonical_form_is_an_id() {
-        for text in ["", "-", "1", "1-", "-1", "+1-1", "01-1", "1-00", "1-1-1", "1- 1", "18446744073709551616-0"] {
+        for text in [
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1",
+            "+1-1",
+            "01-1",
+            "1-00",
+            "1-1-1",
+            "1- 1",
+            "18446744073709551616-0",
+        ] {
             assert_eq!(text.parse::<Position>(), Err(InvalidPosition), "{text:?}");
         }
     }

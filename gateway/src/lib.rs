@@ -47,3 +47,6 @@ pub mod serve;
 pub mod server;
 pub mod shutdown;
 pub mod token;
+
+#[cfg(test)]
+mod testing;

@@ -401,6 +401,3 @@ impl Room {
             .collect()
     }
 }
-
-#[cfg(test)]
-mod tests;

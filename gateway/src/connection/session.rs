@@ -309,3 +309,6 @@ async fn answer(
         }
     }))
 }
+
+#[cfg(test)]
+mod tests;
