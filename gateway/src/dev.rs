@@ -28,7 +28,7 @@ use crate::{http, shutdown, token};
 pub mod manifests;
 
 /// How long the page's tokens are valid.
-const PAGE_TOKEN_VALIDITY: Duration = Duration::from_secs(12 * 3600);
+const PAGE_TOKEN_VALIDITY: Duration = Duration::from_hours(12);
 
 /// A config and what stands beside it.
 #[derive(Debug)]

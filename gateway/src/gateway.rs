@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::config::Settings;
 use crate::connection::Connection;
 use crate::connection::registry::Registry;
-use crate::dialect::CloseReason;
+use crate::dialect::{CloseReason, event};
 use crate::http::limits::UserLimits;
 use crate::hub::{Hub, Rooms};
 use crate::ids::UserId;
@@ -133,6 +133,9 @@ impl Gateway {
             limits.send_queue_bytes as usize,
             self.metrics.outbox_bytes.clone(),
         );
+        // Before anyone else can find the connection: nothing comes ahead of the welcome.
+        let welcome = event::welcome(connection.id, &connection.user, &settings.config);
+        connection.outbox.push(welcome).ok();
         self.registry
             .insert(&connection, limits.connections_per_user as usize)
             .map_err(|_| CloseReason::TooManyConnections)?;

@@ -32,7 +32,7 @@ impl Bucket {
             return Ok(());
         }
         let wait = (amount - self.tokens) / rate;
-        Err(Duration::try_from_secs_f64(wait).unwrap_or(Duration::from_secs(3600)))
+        Err(Duration::try_from_secs_f64(wait).unwrap_or(Duration::from_hours(1)))
     }
 }
 

@@ -86,10 +86,13 @@ impl Client {
             anonymous: false,
             expires_at: None,
         };
-        Self {
+        let mut client = Self {
             connection: gateway.connected(identity).unwrap(),
             frames: VecDeque::new(),
-        }
+        };
+        client.drain();
+        assert_eq!(client.frames.pop_front().unwrap()["type"], "welcome");
+        client
     }
 
     /// All frames that wait, written at once.
@@ -123,7 +126,7 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), waiting)
+        tokio::time::timeout(Duration::from_mins(1), waiting)
             .await
             .expect("no frame came")
     }

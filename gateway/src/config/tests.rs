@@ -154,7 +154,7 @@ async fn the_first_config_is_waited_for() {
     let (folder, counters) = (volume.path().to_owned(), PublishCounters::default());
     let problems = std::sync::Mutex::new(Vec::new());
     let waiting = wait_for_first(&folder, &counters, |error| {
-        problems.lock().unwrap().push(error.to_string())
+        problems.lock().unwrap().push(error.to_string());
     });
     let (settings, ()) = tokio::join!(waiting, async {
         tokio::time::sleep(POLL_INTERVAL * 5).await;

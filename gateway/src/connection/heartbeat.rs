@@ -6,7 +6,7 @@ use rand::Rng;
 use tokio::time::Instant;
 
 /// Far enough to be never, near enough not to overflow.
-const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+const NEVER: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,18 +126,18 @@ mod tests {
         let (mut heartbeat, now) = start();
         heartbeat.expires_in(Some(Duration::from_secs(5)), now);
         assert_eq!(heartbeat.deadline(), now + Duration::from_secs(5));
-        heartbeat.expires_in(Some(Duration::from_secs(60)), now);
+        heartbeat.expires_in(Some(Duration::from_mins(1)), now);
         assert_eq!(
             heartbeat.due(now + Duration::from_secs(5), true),
             Due::Nothing
         );
         assert_eq!(
-            heartbeat.due(now + Duration::from_secs(60), true),
+            heartbeat.due(now + Duration::from_mins(1), true),
             Due::Expired
         );
         heartbeat.expires_in(None, now);
         assert_ne!(
-            heartbeat.due(now + Duration::from_secs(60), true),
+            heartbeat.due(now + Duration::from_mins(1), true),
             Due::Expired
         );
     }

@@ -259,7 +259,7 @@ mod tests {
             let outbox = Arc::clone(&outbox);
             async move { outbox.reserve(size).await }
         });
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         assert!(!waiting.is_finished());
         let taken = take(&outbox).0;
         outbox.written(taken[0].frame.len());
@@ -271,7 +271,7 @@ mod tests {
         let outbox = Outbox::new(frame().len(), Gauge::default());
         outbox.push(frame()).unwrap();
         let (reserved, ()) = tokio::join!(outbox.reserve(1), async {
-            outbox.close(CloseReason::GoingAway)
+            outbox.close(CloseReason::GoingAway);
         });
         assert_eq!(reserved, Err(Closed));
     }

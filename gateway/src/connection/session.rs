@@ -92,10 +92,6 @@ where
     );
     heartbeat.expires_in(connection.identity().remaining(SystemTime::now()), now);
     let mut rates = RateLimits::new(&config.limits, now.into_std());
-    connection
-        .outbox
-        .push(event::welcome(connection.id, &connection.user, config))
-        .ok();
     drop(settings);
     let heartbeat_frames = wishes.heartbeat_frames;
     let mut running: Option<Running> = connect_wishes(gateway, connection, wishes);

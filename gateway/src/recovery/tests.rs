@@ -9,7 +9,7 @@ use super::*;
 
 const RETENTION: Retention = Retention {
     max_messages: 100,
-    max_age: Duration::from_secs(3600),
+    max_age: Duration::from_hours(1),
 };
 
 fn at(epoch: u64, offset: u64) -> Position {

@@ -1,6 +1,6 @@
 //! Changes of presence gathered over a moment, for rooms that ask for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::broker::{Departed, PresenceChange};
 use crate::ids::UserId;
@@ -11,7 +11,7 @@ const MAX_NAMES: usize = 100;
 /// What has changed since the last frame. Who came and went within it isn't named at all.
 #[derive(Debug, Default)]
 pub(super) struct PresenceBatch {
-    joined: BTreeMap<UserId, ()>,
+    joined: BTreeSet<UserId>,
     left: BTreeMap<UserId, u64>,
     count: Option<u64>,
 }
@@ -21,11 +21,11 @@ impl PresenceBatch {
     pub(super) fn add(&mut self, change: PresenceChange) -> bool {
         for user in change.joined {
             if self.left.remove(&user).is_none() {
-                self.joined.insert(user, ());
+                self.joined.insert(user);
             }
         }
         for departed in change.left {
-            if self.joined.remove(&departed.user).is_none() {
+            if !self.joined.remove(&departed.user) {
                 self.left.insert(departed.user, departed.last_seen_ms);
             }
         }
@@ -38,7 +38,7 @@ impl PresenceBatch {
         let names = batch.joined.len() + batch.left.len() <= MAX_NAMES;
         let change = PresenceChange {
             count: batch.count?,
-            joined: batch.joined.into_keys().collect(),
+            joined: batch.joined.into_iter().collect(),
             left: batch
                 .left
                 .into_iter()

@@ -451,7 +451,7 @@ async fn a_flood_is_warned_and_then_closed_with_4429() {
         match dialogue.client.next().await.unwrap().unwrap() {
             Message::Text(text) => {
                 warned +=
-                    u32::from(text.contains("rate_limited") && text.contains("retry_after_ms"))
+                    u32::from(text.contains("rate_limited") && text.contains("retry_after_ms"));
             }
             Message::Close(frame) => break u16::from(frame.unwrap().code),
             _ => {}

@@ -13,8 +13,8 @@ fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-fn reference(text: &str) -> Reference {
-    Some(RawValue::from_string(text.to_owned()).unwrap())
+fn mark(text: &str) -> Box<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap()
 }
 
 fn text(frame: &Frame) -> &str {
@@ -34,7 +34,7 @@ fn frames_read_as_the_protocol_shows_them() {
     let cases = [
         (
             joined(
-                &reference("1"),
+                &Some(mark("1")),
                 &room(),
                 &Joined {
                     id: Position::new(7, 1042),
@@ -78,12 +78,12 @@ fn frames_read_as_the_protocol_shows_them() {
             r#"{"type":"gap","room":"lobby","after":"7-1043","next":"8-0","reason":"trimmed"}"#,
         ),
         (
-            ack(&reference("2"), Position::new(7, 1044)),
+            ack(&Some(mark("2")), Position::new(7, 1044)),
             r#"{"type":"ack","ref":2,"id":"7-1044"}"#,
         ),
         (
             error(
-                &reference("3"),
+                &Some(mark("3")),
                 None,
                 &Failure::rate_limited("slow down", Duration::from_micros(399_001)),
             ),
@@ -98,7 +98,7 @@ fn frames_read_as_the_protocol_shows_them() {
             r#"{"type":"left","room":"lobby","reason":"forbidden"}"#,
         ),
         (
-            done("refreshed", &reference("\"a\"")),
+            done("refreshed", &Some(mark("\"a\""))),
             r#"{"type":"refreshed","ref":"a"}"#,
         ),
         (heartbeat(), r#"{"type":"heartbeat"}"#),
