@@ -1,17 +1,19 @@
 //! Version 1 of the client protocol: bytes into commands, events into bytes.
 //!
 //! Pure: it knows no socket, no room's state and no policy, so that another dialect can stand beside it. [`command`] parses what a
-//! client sends, [`event`] encodes what a server sends, [`frame`] is what an encoded event looks like on the way to many sockets, and
+//! client sends, [`event`] encodes what a server sends, [`failure`] is what a refused command is answered with, [`frame`] is what an encoded event looks like on the way to many sockets, and
 //! [`close`] holds every way in which a connection ends.
 
 pub mod close;
 pub mod command;
 pub mod event;
+pub mod failure;
 pub mod frame;
 
 pub use close::CloseReason;
 pub use command::{Command, ParseError, Request};
-pub use event::{ErrorCode, Failure, GapReason};
+pub use event::GapReason;
+pub use failure::{ErrorCode, Failure};
 pub use frame::Frame;
 
 /// The subprotocol that clients may ask for.

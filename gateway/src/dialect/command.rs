@@ -9,7 +9,8 @@ use rotunda_crds::RoomName;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::event::{ErrorCode, Failure, Reference};
+use super::event::Reference;
+use super::failure::{ErrorCode, Failure};
 use crate::broker::Range;
 use crate::ids::Position;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::actions;
+use crate::dialect::CloseReason;
 use crate::gateway::Gateway;
 use crate::ids::Position;
 use crate::testing::{Client, at, config, gateway, room};

@@ -1,0 +1,334 @@
+//! A broker in memory whose faults are chosen: what it loses, what fails, when another server takes over.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rotunda_crds::RoomName;
+
+use super::{at, room};
+use crate::broker::{
+    Broker, BrokerError, Chunk, Departed, Event, Leave, LogState, Member, Members, Message,
+    PresenceChange, Publication, Published, Range, Retention, RoomEvents, UserPresence,
+};
+use crate::hub::Rooms;
+use crate::ids::{Position, UserId};
+
+/// One room's log.
+#[derive(Debug)]
+struct Log {
+    state: LogState,
+    messages: Vec<Message>,
+    subscribed: bool,
+    members: BTreeSet<UserId>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            state: LogState {
+                top: at(1, 0),
+                previous_end: None,
+                oldest: None,
+            },
+            messages: Vec::new(),
+            subscribed: false,
+            members: BTreeSet::new(),
+        }
+    }
+}
+
+/// What goes wrong next.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// So many published messages are stored but not delivered.
+    pub(crate) lose: u32,
+    /// So many reads fail.
+    pub(crate) fail_reads: u32,
+    pub(crate) fail_subscribes: u32,
+    pub(crate) fail_joins: u32,
+    pub(crate) fail_leaves: u32,
+    /// The next publish ends like this.
+    pub(crate) publish_error: Option<BrokerError>,
+    /// The next publish panics.
+    pub(crate) panic: bool,
+    /// Publishes wait for a permit.
+    pub(crate) gate_publishes: bool,
+    /// Reads wait for a permit.
+    pub(crate) gate_reads: bool,
+    pub(crate) not_ready: Option<String>,
+}
+
+/// A broker in memory, without time, whose faults are chosen.
+#[derive(Debug)]
+pub(crate) struct FakeBroker {
+    sink: Arc<Rooms>,
+    logs: Mutex<HashMap<RoomName, Log>>,
+    pub(crate) faults: Mutex<Faults>,
+    /// Calls in order, such as `join lobby alice`.
+    calls: Mutex<Vec<String>>,
+    pub(crate) gate: tokio::sync::Semaphore,
+}
+
+impl FakeBroker {
+    pub(super) fn new(sink: Arc<Rooms>) -> Arc<Self> {
+        Arc::new(Self {
+            sink,
+            logs: Mutex::default(),
+            faults: Mutex::default(),
+            calls: Mutex::default(),
+            gate: tokio::sync::Semaphore::new(0),
+        })
+    }
+
+    fn with<T>(&self, room: &RoomName, act: impl FnOnce(&mut Log) -> T) -> T {
+        act(self.logs.lock().entry(room.clone()).or_default())
+    }
+
+    fn called(&self, call: String) {
+        self.calls.lock().push(call);
+    }
+
+    /// The calls that start with a word, since the last time they were asked for.
+    pub(crate) fn calls(&self, words: &[&str]) -> Vec<String> {
+        let mut calls = std::mem::take(&mut *self.calls.lock());
+        calls.retain(|call| words.iter().any(|word| call.starts_with(word)));
+        calls
+    }
+
+    fn counts_down(count: &mut u32) -> Result<(), BrokerError> {
+        if *count > 0 {
+            *count -= 1;
+            return Err(BrokerError::Unavailable("told to".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Stores and delivers messages.
+    pub(crate) fn say(&self, name: &str, count: u32) {
+        for _ in 0..count {
+            self.publish_now(&room(name), Bytes::from_static(br#""from":"bob","data":1"#));
+        }
+    }
+
+    fn publish_now(&self, room: &RoomName, body: Bytes) -> Position {
+        let lose = Self::counts_down(&mut self.faults.lock().lose).is_err();
+        let (message, deliver) = self.with(room, |log| {
+            let message = Message {
+                position: log.state.top.next(),
+                time_ms: 0,
+                body,
+            };
+            log.state.top = message.position;
+            log.state.oldest.get_or_insert(message.position);
+            log.messages.push(message.clone());
+            (message, log.subscribed && !lose)
+        });
+        let position = message.position;
+        if deliver {
+            self.sink.deliver(room, Event::Message(message));
+        }
+        position
+    }
+
+    pub(crate) fn interrupt(&self, name: &str) {
+        self.sink.deliver(&room(name), Event::Interrupted);
+    }
+
+    /// Delivers a message again.
+    pub(crate) fn repeat(&self, name: &str, position: Position) {
+        let room = room(name);
+        let message = self.with(&room, |log| {
+            log.messages
+                .iter()
+                .find(|message| message.position == position)
+                .cloned()
+                .unwrap()
+        });
+        self.sink.deliver(&room, Event::Message(message));
+    }
+
+    /// Only messages after this position are kept.
+    pub(crate) fn trim(&self, name: &str, through: Position) {
+        self.with(&room(name), |log| {
+            log.messages.retain(|message| message.position > through);
+            log.state.oldest = log.messages.first().map(|message| message.position);
+        });
+    }
+
+    /// Another server takes over, without the newest messages. A new epoch begins; whether its beginning is known is up to the caller.
+    pub(crate) fn fail_over(&self, name: &str, lost: usize, end_known: bool) {
+        self.with(&room(name), |log| {
+            log.messages.truncate(log.messages.len() - lost);
+            let end = log
+                .messages
+                .last()
+                .map_or(at(log.state.top.epoch.0, 0), |message| message.position);
+            log.state = LogState {
+                top: at(log.state.top.epoch.0 + 1, 0),
+                previous_end: end_known.then_some(end),
+                oldest: log.messages.first().map(|message| message.position),
+            };
+        });
+    }
+
+    fn announce(&self, room: &RoomName, change: PresenceChange) {
+        if self.with(room, |log| log.subscribed) {
+            self.sink.deliver(room, Event::Presence(change));
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for FakeBroker {
+    async fn publish(
+        &self,
+        room: &RoomName,
+        publication: Publication,
+    ) -> Result<Published, BrokerError> {
+        if self.faults.lock().gate_publishes {
+            self.gate.acquire().await.unwrap().forget();
+        }
+        assert!(!self.faults.lock().panic, "told to");
+        if let Some(error) = self.faults.lock().publish_error.take() {
+            return Err(error);
+        }
+        let position = self.publish_now(room, publication.body);
+        Ok(Published {
+            position,
+            duplicate: false,
+        })
+    }
+
+    async fn signal(&self, room: &RoomName, body: Bytes) -> Result<(), BrokerError> {
+        self.sink.deliver(room, Event::Signal(body));
+        Ok(())
+    }
+
+    async fn subscribe(&self, room: &RoomName) -> Result<(), BrokerError> {
+        Self::counts_down(&mut self.faults.lock().fail_subscribes)?;
+        self.called(format!("subscribe {room}"));
+        self.with(room, |log| log.subscribed = true);
+        Ok(())
+    }
+
+    async fn unsubscribe(&self, room: &RoomName) {
+        self.called(format!("unsubscribe {room}"));
+        self.with(room, |log| log.subscribed = false);
+    }
+
+    async fn read(
+        &self,
+        room: &RoomName,
+        range: Range,
+        limit: usize,
+        _: Retention,
+    ) -> Result<Chunk, BrokerError> {
+        if self.faults.lock().gate_reads {
+            self.gate.acquire().await.unwrap().forget();
+        }
+        Self::counts_down(&mut self.faults.lock().fail_reads)?;
+        self.called(format!("read {room}"));
+        Ok(self.with(room, |log| {
+            let fits = |message: &&Message| match range {
+                Range::After(position) => message.position > position,
+                Range::Before(position) => message.position < position,
+                Range::Latest => true,
+            };
+            let mut messages: Vec<_> = log.messages.iter().filter(fits).cloned().collect();
+            let more = messages.len() > limit;
+            if more && matches!(range, Range::After(_)) {
+                messages.truncate(limit);
+            } else if more {
+                messages.drain(..messages.len() - limit);
+            }
+            Chunk {
+                state: log.state,
+                messages,
+                more,
+            }
+        }))
+    }
+
+    async fn delete_messages(&self, room: &RoomName) -> Result<(), BrokerError> {
+        let through = self.with(room, |log| {
+            log.messages.clear();
+            log.state.oldest = None;
+            log.state.top
+        });
+        self.sink.deliver(room, Event::Deleted { through });
+        Ok(())
+    }
+
+    async fn join(&self, room: &RoomName, user: &UserId) -> Result<u64, BrokerError> {
+        self.called(format!("join {room} {user}"));
+        tokio::task::yield_now().await;
+        Self::counts_down(&mut self.faults.lock().fail_joins)?;
+        let (new, count) = self.with(room, |log| {
+            (log.members.insert(user.clone()), log.members.len() as u64)
+        });
+        if new {
+            let change = PresenceChange {
+                joined: vec![user.clone()],
+                left: vec![],
+                count,
+            };
+            self.announce(room, change);
+        }
+        Ok(count)
+    }
+
+    async fn leave(&self, room: &RoomName, user: &UserId, leave: Leave) -> Result<(), BrokerError> {
+        self.called(format!("leave {room} {user} {leave:?}"));
+        tokio::task::yield_now().await;
+        Self::counts_down(&mut self.faults.lock().fail_leaves)?;
+        let (gone, count) = self.with(room, |log| {
+            (log.members.remove(user), log.members.len() as u64)
+        });
+        if gone {
+            let departed = Departed {
+                user: user.clone(),
+                last_seen_ms: 1,
+            };
+            let change = PresenceChange {
+                joined: vec![],
+                left: vec![departed],
+                count,
+            };
+            self.announce(room, change);
+        }
+        Ok(())
+    }
+
+    async fn members(&self, room: &RoomName, limit: usize) -> Result<Members, BrokerError> {
+        Ok(self.with(room, |log| Members {
+            members: log
+                .members
+                .iter()
+                .take(limit)
+                .map(|user| Member { user: user.clone() })
+                .collect(),
+            count: log.members.len() as u64,
+        }))
+    }
+
+    async fn user_online(&self, user: &UserId, online: bool) -> Result<(), BrokerError> {
+        self.called(format!("online {user} {online}"));
+        Ok(())
+    }
+
+    async fn user_presence(&self, _: &UserId) -> Result<UserPresence, BrokerError> {
+        Ok(UserPresence {
+            online: false,
+            last_seen_ms: None,
+        })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.faults.lock().not_ready.clone().map_or(Ok(()), Err)
+    }
+
+    async fn close(&self) {}
+}
