@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 /// Delay after the first failure.
 pub const FIRST: Duration = Duration::from_secs(1);
 /// The longest delay, jitter aside.
-pub const LONGEST: Duration = Duration::from_secs(300);
+pub const LONGEST: Duration = Duration::from_mins(5);
 
 /// Attempt counts by key.
 #[derive(Debug)]

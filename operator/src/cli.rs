@@ -26,7 +26,11 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RunOptions {
     /// Namespace to watch; may repeat, or be a list with commas. Default: all
-    #[arg(long = "namespace", env = "ROTUNDA_WATCH_NAMESPACES", value_delimiter = ',')]
+    #[arg(
+        long = "namespace",
+        env = "ROTUNDA_WATCH_NAMESPACES",
+        value_delimiter = ','
+    )]
     pub namespaces: Vec<String>,
     /// Image of gateways whose RealtimeCluster names none
     #[arg(long, env = "ROTUNDA_GATEWAY_IMAGE", default_value = concat!("rotunda-gateway:", env!("CARGO_PKG_VERSION")))]
@@ -62,7 +66,11 @@ impl RunOptions {
             .collect();
         names.sort();
         names.dedup();
-        if names.is_empty() { Scope::All } else { Scope::Namespaces(names) }
+        if names.is_empty() {
+            Scope::All
+        } else {
+            Scope::Namespaces(names)
+        }
     }
 
     /// What the controllers need to know.
@@ -111,6 +119,11 @@ mod tests {
 
     #[test]
     fn an_empty_class_is_no_class() {
-        assert_eq!(options(&["--controller-class", ""]).settings().controller_class, None);
+        assert_eq!(
+            options(&["--controller-class", ""])
+                .settings()
+                .controller_class,
+            None
+        );
     }
 }

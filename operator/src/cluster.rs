@@ -17,12 +17,16 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::Timestamp,
 };
-use kube::{Resource, runtime::{controller::Action, events::EventType}};
+use kube::{
+    Resource,
+    runtime::{controller::Action, events::EventType},
+};
 use rotunda_crds::{RealtimeCluster, RealtimeClusterStatus, conditions::reason};
 use thiserror::Error;
 
 use crate::{
     context::{Context, is_paused},
+    error_chain::{describe, is_namespace_gone},
     gateways::Target,
     key::Key,
     metrics::Kind,
@@ -44,7 +48,7 @@ use status::{Observed, Outcome};
 use validate::Refusal;
 
 /// Looked at again after this long, whatever happened: a safety net, since changes are watched.
-const CALM: Duration = Duration::from_secs(300);
+const CALM: Duration = Duration::from_mins(5);
 
 /// What can go wrong with the world outside; each is tried again, later with each failure.
 #[derive(Debug, Error)]
@@ -102,6 +106,17 @@ impl Error {
         }
     }
 
+    /// Whether it failed because the namespace goes, and everything with it.
+    fn is_namespace_gone(&self) -> bool {
+        match self {
+            Self::Read { source, .. }
+            | Self::Apply { source, .. }
+            | Self::Prune { source, .. }
+            | Self::Status(source) => is_namespace_gone(source),
+            Self::Redis(_) => false,
+        }
+    }
+
     fn problem(&self) -> Problem {
         Problem {
             reason: self.reason(),
@@ -111,8 +126,8 @@ impl Error {
 }
 
 /// An error and its causes on one line, beginning like a sentence.
-fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = crate::error_chain::describe(error);
+fn sentence(error: &Error) -> String {
+    let mut text = describe(error);
     if let Some(first) = text.get_mut(0..1) {
         first.make_ascii_uppercase();
     }
@@ -143,7 +158,7 @@ pub async fn reconcile(cluster: Arc<RealtimeCluster>, ctx: Arc<Context>) -> Resu
         ctx.forget_cluster(&key);
         return Ok(Action::await_change());
     }
-    if cluster.metadata.deletion_timestamp.is_some() {
+    if cluster.metadata.deletion_timestamp.is_some() || ctx.stores.is_leaving(&key.namespace) {
         // What it owns is collected; until then nothing is made anew.
         return Ok(Action::await_change());
     }
@@ -152,7 +167,8 @@ pub async fn reconcile(cluster: Arc<RealtimeCluster>, ctx: Arc<Context>) -> Resu
         write_status(&ctx, &key, &cluster, status).await?;
         return Ok(Action::await_change());
     }
-    let result = run_stages(&ctx, &key, &cluster).await;
+    // Boxed: what the stages hold is large, and there is one such future for each reconcile under way.
+    let result = Box::pin(run_stages(&ctx, &key, &cluster)).await;
     let (outcome, done): (Result<_, Error>, _) = match result {
         Ok(Progress::Again) => {
             ctx.queues.clusters.push(key);
@@ -164,30 +180,42 @@ pub async fn reconcile(cluster: Arc<RealtimeCluster>, ctx: Arc<Context>) -> Resu
             (Ok(Some(refusal)), None)
         }
         Ok(Progress::Applied(done)) => {
-            let Done { resources, redis, left_out } = *done;
+            let Done {
+                resources,
+                redis,
+                left_out,
+            } = *done;
             match redis {
                 Ok(redis) => (Ok(None), Some((resources, Some(redis), left_out))),
                 Err(error) => (Err(error.into()), Some((resources, None, left_out))),
             }
         }
+        Err(error) if error.is_namespace_gone() => return Ok(Action::await_change()),
         Err(error) => (Err(error), None),
     };
-    let look_again = tell(&ctx, &key, &cluster, &outcome, done).await?;
+    let look_again = Box::pin(tell(&ctx, &key, &cluster, &outcome, done)).await?;
     outcome.map(|_| Action::requeue(look_again.unwrap_or(CALM)))
 }
 
-async fn run_stages(ctx: &Context, key: &Key, cluster: &Arc<RealtimeCluster>) -> Result<Progress, Error> {
+async fn run_stages(
+    ctx: &Context,
+    key: &Key,
+    cluster: &Arc<RealtimeCluster>,
+) -> Result<Progress, Error> {
     let dereferenced = dereference::dereference(ctx, cluster.clone()).await?;
-    let validate::Outcome { validated, config } = match validate::validate(&dereferenced, &ctx.settings) {
-        Ok(outcome) => outcome,
-        Err(refusal) => return Ok(Progress::Refused(refusal)),
-    };
-    ctx.targets.lock().insert(key.clone(), validated.redis.clone());
+    let validate::Outcome { validated, config } =
+        match validate::validate(&dereferenced, &ctx.settings) {
+            Ok(outcome) => outcome,
+            Err(refusal) => return Ok(Progress::Refused(refusal)),
+        };
+    ctx.targets
+        .lock()
+        .insert(key.clone(), validated.redis.clone());
     let prepared = build::build(&validated);
     if apply::create_password(ctx, &prepared).await? {
         return Ok(Progress::Again);
     }
-    let resources = apply::apply(ctx, &validated, prepared).await?;
+    let (resources, fixed) = Box::pin(apply::apply(ctx, &validated, prepared)).await?;
     ctx.configs.lock().insert(key.clone(), config);
     observe_gateways(ctx, key, Some(&validated));
     let redis_pods = pods_of(ctx, key, Component::Redis);
@@ -198,7 +226,7 @@ async fn run_stages(ctx: &Context, key: &Key, cluster: &Arc<RealtimeCluster>) ->
     Ok(Progress::Applied(Box::new(Done {
         resources,
         redis,
-        left_out: validated.left_out,
+        left_out: validated.left_out.into_iter().chain(fixed).collect(),
     })))
 }
 
@@ -237,8 +265,14 @@ async fn tell(
             (None, Ok(Some(refusal))) => Outcome::Refused(refusal),
             (None, _) => Outcome::Applied(&left_out),
         },
-        deployment: resources.as_ref().map(|resources| &resources.deployment).or(known_deployment.as_deref()),
-        service: resources.as_ref().map(|resources| &resources.service).or(known_service.as_deref()),
+        deployment: resources
+            .as_ref()
+            .map(|resources| &resources.deployment)
+            .or(known_deployment.as_deref()),
+        service: resources
+            .as_ref()
+            .map(|resources| &resources.service)
+            .or(known_service.as_deref()),
         pods: &pods_of(ctx, key, Component::Gateway),
         redis_pods: &pods_of(ctx, key, Component::Redis),
         report: &report,
@@ -248,7 +282,14 @@ async fn tell(
     let status = status::compute_status(&observed);
     write_status(ctx, key, cluster, status).await?;
     for event in redis.iter().flat_map(|redis| &redis.events) {
-        publish(ctx, cluster, EventType::Normal, event.reason, event.message.clone()).await;
+        publish(
+            ctx,
+            cluster,
+            EventType::Normal,
+            event.reason,
+            event.message.clone(),
+        )
+        .await;
     }
     Ok(redis.and_then(|redis| redis.look_again))
 }
@@ -260,12 +301,19 @@ async fn write_status(
     cluster: &RealtimeCluster,
     status: RealtimeClusterStatus,
 ) -> Result<(), Error> {
-    ctx.metrics.set_ready(Kind::RealtimeCluster, key.clone(), status::is_ready(&status));
+    ctx.metrics.set_ready(
+        Kind::RealtimeCluster,
+        key.clone(),
+        status::is_ready(&status),
+    );
     let before = cluster.status.clone().unwrap_or_default();
     if cluster.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    ctx.status.write::<RealtimeCluster, _>(key, &status).await.map_err(Error::Status)?;
+    ctx.status
+        .write::<RealtimeCluster, _>(key, &status)
+        .await
+        .map_err(Error::Status)?;
     for note in status::compute_notes(&before.conditions, &status.conditions) {
         publish(ctx, cluster, note.type_, &note.reason, note.text).await;
     }
@@ -280,7 +328,7 @@ pub fn on_error(cluster: &RealtimeCluster, error: &Error, ctx: &Context, delay: 
         kind = Kind::RealtimeCluster.as_str(),
         object = %key,
         reason = error.reason(),
-        error = crate::error_chain::describe(error),
+        error = describe(error),
         retry_in = ?delay,
         "reconcile failed"
     );
@@ -291,7 +339,13 @@ pub fn on_error(cluster: &RealtimeCluster, error: &Error, ctx: &Context, delay: 
     });
 }
 
-async fn publish(ctx: &Context, cluster: &RealtimeCluster, type_: EventType, reason: &str, note: String) {
+async fn publish(
+    ctx: &Context,
+    cluster: &RealtimeCluster,
+    type_: EventType,
+    reason: &str,
+    note: String,
+) {
     notify::publish(&ctx.recorder, &reference(cluster), type_, reason, note).await;
 }
 
@@ -304,13 +358,18 @@ fn reference(cluster: &RealtimeCluster) -> k8s_openapi::api::core::v1::ObjectRef
 
 fn pods_of(ctx: &Context, key: &Key, component: Component) -> Vec<Arc<Pod>> {
     let pods = ctx.stores.children(&ctx.stores.pods, key);
-    pods.into_iter().filter(|pod| pods::is_of(pod, component)).collect()
+    pods.into_iter()
+        .filter(|pod| pods::is_of(pod, component))
+        .collect()
 }
 
 fn known(ctx: &Context, key: &Key) -> (Option<Arc<Deployment>>, Option<Arc<Service>>) {
     let deployment = Key::new(&key.namespace, build::names::gateway(&key.name));
     let service = Key::new(&key.namespace, build::names::service(&key.name));
-    (ctx.stores.deployments.get(&deployment.to_ref()), ctx.stores.services.get(&service.to_ref()))
+    (
+        ctx.stores.deployments.get(&deployment.to_ref()),
+        ctx.stores.services.get(&service.to_ref()),
+    )
 }
 
 fn now() -> Time {

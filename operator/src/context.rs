@@ -45,7 +45,8 @@ pub struct Settings {
 impl Settings {
     /// Whether a resource is of this operator's class.
     pub fn handles<K: Resource>(&self, object: &K) -> bool {
-        annotation(object, CLASS_ANNOTATION).filter(|class| !class.is_empty()) == self.controller_class.as_deref()
+        annotation(object, CLASS_ANNOTATION).filter(|class| !class.is_empty())
+            == self.controller_class.as_deref()
     }
 }
 
@@ -55,7 +56,12 @@ pub fn is_paused<K: Resource>(object: &K) -> bool {
 }
 
 fn annotation<'a, K: Resource>(object: &'a K, name: &str) -> Option<&'a str> {
-    object.meta().annotations.as_ref()?.get(name).map(String::as_str)
+    object
+        .meta()
+        .annotations
+        .as_ref()?
+        .get(name)
+        .map(String::as_str)
 }
 
 /// The queues of both controllers.
@@ -100,7 +106,10 @@ pub struct Context {
 }
 
 /// What a [`Context`] is made of.
-#[allow(missing_docs, reason = "each is documented at the field of the same name in `Context`")]
+#[allow(
+    missing_docs,
+    reason = "each is documented at the field of the same name in `Context`"
+)]
 pub struct Parts {
     pub client: Client,
     pub settings: Settings,
@@ -154,7 +163,8 @@ impl Context {
         self.redis.lock().remove(key);
         self.configs.lock().remove(key);
         self.targets.lock().remove(key);
-        self.backoff.succeeded(&(Kind::RealtimeCluster, key.clone()));
+        self.backoff
+            .succeeded(&(Kind::RealtimeCluster, key.clone()));
         self.metrics.forget(Kind::RealtimeCluster, key);
     }
 

@@ -18,12 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    backoff::compute_delay,
-    cluster,
-    context::Context,
-    key::Key,
-    metrics::Kind,
-    queue::Requests,
+    backoff::compute_delay, cluster, context::Context, key::Key, metrics::Kind, queue::Requests,
     room,
 };
 
@@ -36,7 +31,9 @@ pub async fn run_clusters(ctx: Arc<Context>, requests: Requests, stop: Cancellat
         observed(Kind::RealtimeCluster, object, ctx, cluster::reconcile)
     };
     let error = |object: Arc<RealtimeCluster>, error: &cluster::Error, ctx: Arc<Context>| {
-        retry(Kind::RealtimeCluster, object.as_ref(), &ctx, |delay| cluster::on_error(&object, error, &ctx, delay))
+        retry(Kind::RealtimeCluster, object.as_ref(), &ctx, |delay| {
+            cluster::on_error(&object, error, &ctx, delay);
+        })
     };
     let store = ctx.stores.clusters.clone();
     let results = applier(
@@ -52,9 +49,12 @@ pub async fn run_clusters(ctx: Arc<Context>, requests: Requests, stop: Cancellat
 
 /// Reconciles Rooms until `stop` fires and those under way are done.
 pub async fn run_rooms(ctx: Arc<Context>, requests: Requests, stop: CancellationToken) {
-    let run = |object: Arc<Room>, ctx: Arc<Context>| observed(Kind::Room, object, ctx, room::reconcile);
+    let run =
+        |object: Arc<Room>, ctx: Arc<Context>| observed(Kind::Room, object, ctx, room::reconcile);
     let error = |object: Arc<Room>, error: &room::Error, ctx: Arc<Context>| {
-        retry(Kind::Room, object.as_ref(), &ctx, |delay| room::on_error(&object, error, &ctx, delay))
+        retry(Kind::Room, object.as_ref(), &ctx, |delay| {
+            room::on_error(&object, error, &ctx, delay);
+        })
     };
     let store: Store<Room> = ctx.stores.rooms.clone();
     let results = applier(
@@ -80,7 +80,10 @@ fn keys<K>(
 where
     K: Resource<DynamicType = ()>,
 {
-    requests.gathered().map(|key| Ok(key.to_ref())).take_until(stop.cancelled_owned())
+    requests
+        .gathered()
+        .map(|key| Ok(key.to_ref()))
+        .take_until(stop.cancelled_owned())
 }
 
 /// One reconcile, measured, in a span of its own. A success is what ends a row of failures.
@@ -105,7 +108,12 @@ where
     result
 }
 
-fn retry<K: Resource>(kind: Kind, object: &K, ctx: &Context, tell: impl FnOnce(Duration)) -> Action {
+fn retry<K: Resource>(
+    kind: Kind,
+    object: &K,
+    ctx: &Context,
+    tell: impl FnOnce(Duration),
+) -> Action {
     let attempts = ctx.backoff.failed((kind, Key::of(object)));
     let delay = compute_delay(attempts, rand::random());
     tell(delay);
@@ -123,7 +131,10 @@ async fn drain<K, E, Q>(
         .for_each(|result| async {
             match result {
                 // Failures of reconciles were told where they happened; an object that is gone needs nothing.
-                Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+                Ok(_)
+                | Err(
+                    controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_),
+                ) => {}
                 Err(error) => tracing::error!(kind = kind.as_str(), %error, "controller failed"),
             }
         })

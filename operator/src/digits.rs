@@ -19,7 +19,10 @@ mod tests {
 
     #[test]
     fn numbers_keep_two_digits() {
-        let shown: Vec<i64> = [0, 7, 99, 100, 104, 105, 994, 995, 41_283].into_iter().map(two_significant_digits).collect();
+        let shown: Vec<i64> = [0, 7, 99, 100, 104, 105, 994, 995, 41_283]
+            .into_iter()
+            .map(two_significant_digits)
+            .collect();
         assert_eq!(shown, [0, 7, 99, 100, 100, 110, 990, 1000, 41_000]);
     }
 

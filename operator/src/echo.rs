@@ -24,7 +24,10 @@ impl Echoes {
     pub fn is_echo<K: Resource>(&self, object: &K) -> bool {
         let meta = object.meta();
         let Some(uid) = &meta.uid else { return false };
-        self.versions.lock().get(uid).is_some_and(|version| Some(version) == meta.resource_version.as_ref())
+        self.versions
+            .lock()
+            .get(uid)
+            .is_some_and(|version| Some(version) == meta.resource_version.as_ref())
     }
 
     /// Forgets an object that is gone.

@@ -84,7 +84,11 @@ pub trait Pods: Send + Sync + 'static {
     /// Asks one pod, no longer than a second.
     fn stats<'a>(&'a self, pod: &'a PodTarget) -> BoxFuture<'a, Result<Stats, StatsError>>;
     /// Makes the kubelet refresh the files of one pod.
-    fn annotate<'a>(&'a self, pod: &'a PodTarget, value: String) -> BoxFuture<'a, Result<(), kube::Error>>;
+    fn annotate<'a>(
+        &'a self,
+        pod: &'a PodTarget,
+        value: String,
+    ) -> BoxFuture<'a, Result<(), kube::Error>>;
 }
 
 /// Called when a report changed.
@@ -159,7 +163,10 @@ impl Gateways {
     /// What the pods of a cluster said last; empty for one that isn't observed.
     pub fn report(&self, cluster: &Key) -> Arc<Report> {
         let observers = self.inner.observers.lock();
-        observers.get(cluster).map(|observer| observer.report.lock().clone()).unwrap_or_default()
+        observers
+            .get(cluster)
+            .map(|observer| observer.report.lock().clone())
+            .unwrap_or_default()
     }
 
     /// The revision that the pods of a cluster should run, as last said.

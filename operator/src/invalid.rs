@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use kube::{core::error_boundary::InvalidObject, runtime::events::EventType};
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{core::error_boundary::InvalidObject, runtime::events::EventType};
 
 use crate::{context::Context, metrics::Kind, notify};
 

@@ -28,7 +28,10 @@ impl Key {
     /// The key of an object; the namespace of a cluster-scoped one is empty.
     pub fn of<K: Resource>(object: &K) -> Self {
         let meta = object.meta();
-        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+        Self::new(
+            meta.namespace.clone().unwrap_or_default(),
+            meta.name.clone().unwrap_or_default(),
+        )
     }
 
     /// The same name as kube's runtime wants it.
@@ -43,7 +46,10 @@ impl Key {
 
 impl<K: Lookup> From<&ObjectRef<K>> for Key {
     fn from(object: &ObjectRef<K>) -> Self {
-        Self::new(object.namespace.clone().unwrap_or_default(), object.name.clone())
+        Self::new(
+            object.namespace.clone().unwrap_or_default(),
+            object.name.clone(),
+        )
     }
 }
 

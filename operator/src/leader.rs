@@ -76,7 +76,13 @@ struct Sighting {
 
 impl Elector {
     /// `identity` must differ between any two processes, restarts of one pod included.
-    pub fn new(client: Client, namespace: &str, name: &str, identity: String, timing: Timing) -> Self {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: String,
+        timing: Timing,
+    ) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
@@ -100,13 +106,18 @@ impl Elector {
                     };
                 }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(lease = %self.name, %error, "could not look at the lease"),
+                Err(error) => {
+                    tracing::warn!(lease = %self.name, %error, "could not look at the lease");
+                }
             }
             sleep(self.timing.retry).await;
         }
     }
 
-    async fn try_acquire(&self, sighting: &mut Option<Sighting>) -> Result<Option<Lease>, kube::Error> {
+    async fn try_acquire(
+        &self,
+        sighting: &mut Option<Sighting>,
+    ) -> Result<Option<Lease>, kube::Error> {
         let written = match self.api.get_opt(&self.name).await? {
             None => {
                 let lease = Lease {
@@ -123,7 +134,9 @@ impl Elector {
                     return Ok(None);
                 }
                 lease.spec = Some(self.spec(lease.spec.as_ref()));
-                self.api.replace(&self.name, &PostParams::default(), &lease).await
+                self.api
+                    .replace(&self.name, &PostParams::default(), &lease)
+                    .await
             }
         };
         match written {
@@ -166,8 +179,11 @@ impl Elector {
     /// The spec with us as the holder; `previous` decides whether that is a transition.
     fn spec(&self, previous: Option<&LeaseSpec>) -> LeaseSpec {
         let now = MicroTime(Timestamp::now());
-        let ours = previous.is_some_and(|spec| spec.holder_identity.as_deref() == Some(&self.identity));
-        let transitions = previous.and_then(|spec| spec.lease_transitions).unwrap_or(0);
+        let ours =
+            previous.is_some_and(|spec| spec.holder_identity.as_deref() == Some(&self.identity));
+        let transitions = previous
+            .and_then(|spec| spec.lease_transitions)
+            .unwrap_or(0);
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(self.timing.lease.as_secs()).ok(),
@@ -213,7 +229,10 @@ impl Leadership {
                 }
                 Err(_) => return Err(Lost::NotRenewed(last_error)),
             }
-            if timeout_at(deadline, sleep(self.elector.timing.retry)).await.is_err() {
+            if timeout_at(deadline, sleep(self.elector.timing.retry))
+                .await
+                .is_err()
+            {
                 return Err(Lost::NotRenewed(last_error));
             }
         }
@@ -236,7 +255,11 @@ impl Leadership {
                         Err(kube::Error::Api(status))
                     }
                     found => Ok(Some(
-                        found.as_ref().and_then(holder_of).unwrap_or_default().to_owned(),
+                        found
+                            .as_ref()
+                            .and_then(holder_of)
+                            .unwrap_or_default()
+                            .to_owned(),
                     )),
                 }
             }
@@ -251,13 +274,19 @@ impl Leadership {
             // A second, as in client-go: whoever doesn't understand an empty holder waits no longer than that.
             spec.lease_duration_seconds = Some(1);
         }
-        let Elector { api, name, timing, .. } = &self.elector;
+        let Elector {
+            api, name, timing, ..
+        } = &self.elector;
         let params = PostParams::default();
         let write = api.replace(name, &params, &self.lease);
         match timeout_at(Instant::now() + timing.renew_deadline, write).await {
             Ok(Ok(_)) => tracing::info!(lease = %name, "released the lease"),
-            Ok(Err(error)) => tracing::warn!(lease = %name, %error, "could not release the lease; it expires by itself"),
-            Err(_) => tracing::warn!(lease = %name, "releasing the lease took too long; it expires by itself"),
+            Ok(Err(error)) => {
+                tracing::warn!(lease = %name, %error, "could not release the lease; it expires by itself");
+            }
+            Err(_) => {
+                tracing::warn!(lease = %name, "releasing the lease took too long; it expires by itself");
+            }
         }
     }
 }

@@ -63,7 +63,9 @@ pub struct Metrics {
 }
 
 fn reconcile_histogram() -> Histogram {
-    Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
+    Histogram::new([
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    ])
 }
 
 impl Default for Metrics {
@@ -90,7 +92,11 @@ impl Default for Metrics {
             "Custom resources, by kind and by their condition Ready",
             resources.clone(),
         );
-        registry.register("leader", "1 while this replica does the work", leader.clone());
+        registry.register(
+            "leader",
+            "1 while this replica does the work",
+            leader.clone(),
+        );
         Self {
             registry,
             reconcile_seconds,
@@ -105,8 +111,12 @@ impl Default for Metrics {
 impl Metrics {
     /// One reconcile took this long.
     pub fn reconciled(&self, kind: Kind, took: Duration) {
-        let label = KindLabel { kind: kind.as_str() };
-        self.reconcile_seconds.get_or_create(&label).observe(took.as_secs_f64());
+        let label = KindLabel {
+            kind: kind.as_str(),
+        };
+        self.reconcile_seconds
+            .get_or_create(&label)
+            .observe(took.as_secs_f64());
     }
 
     /// One reconcile failed, or refused the object.

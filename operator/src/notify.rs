@@ -3,6 +3,8 @@
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::runtime::events::{Event, EventType, Recorder};
 
+use crate::error_chain::{describe, is_namespace_gone};
+
 /// What the operator was doing, in every Event.
 const ACTION: &str = "Reconcile";
 /// Longest note that the API server takes, in bytes.
@@ -32,32 +34,55 @@ pub struct Note {
 
 /// What to tell about one condition, given its state before and after. Nothing where it stays the same, nor where a
 /// resource merely starts out in the worse state without a reason to act.
-pub fn compute_note(before: &[Condition], after: &[Condition], type_: &str, polarity: Polarity) -> Option<Note> {
-    let find = |conditions: &[Condition]| conditions.iter().find(|condition| condition.type_ == type_).cloned();
+pub fn compute_note(
+    before: &[Condition],
+    after: &[Condition],
+    type_: &str,
+    polarity: Polarity,
+) -> Option<Note> {
+    let find = |conditions: &[Condition]| {
+        conditions
+            .iter()
+            .find(|condition| condition.type_ == type_)
+            .cloned()
+    };
     let (before, after) = (find(before), find(after)?);
     let bad = |condition: &Condition| match polarity {
         Polarity::Positive | Polarity::Verdict => condition.status != "True",
         Polarity::Negative => condition.status != "False",
     };
     let was_bad = before.as_ref().map(bad);
-    let same = before.as_ref().is_some_and(|before| before.reason == after.reason && before.message == after.message);
+    let same = before
+        .as_ref()
+        .is_some_and(|before| before.reason == after.reason && before.message == after.message);
     let worth_telling = match (was_bad, bad(&after), polarity) {
-        // Good, as before or from the start; only readiness is worth telling then.
-        (Some(false), false, _) | (None, false, Polarity::Negative | Polarity::Verdict) => false,
-        // Not ready from the start, or still not: that is how everything starts, and other conditions tell why.
-        (None | Some(true), true, Polarity::Positive) => false,
+        // Good, as before or from the start (of which only readiness is worth telling); or not ready from the start, or still
+        // not: that is how everything starts, and other conditions tell why.
+        (Some(false), false, _)
+        | (None, false, Polarity::Negative | Polarity::Verdict)
+        | (None | Some(true), true, Polarity::Positive) => false,
         (Some(true), true, Polarity::Negative | Polarity::Verdict) => !same,
         _ => true,
     };
     worth_telling.then(|| Note {
-        type_: if bad(&after) { EventType::Warning } else { EventType::Normal },
+        type_: if bad(&after) {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
         reason: after.reason.clone(),
         text: after.message.clone(),
     })
 }
 
 /// Publishes one Event. A failure to do so is logged: nothing depends on Events.
-pub async fn publish(recorder: &Recorder, object: &ObjectReference, type_: EventType, reason: &str, mut note: String) {
+pub async fn publish(
+    recorder: &Recorder,
+    object: &ObjectReference,
+    type_: EventType,
+    reason: &str,
+    mut note: String,
+) {
     if note.len() > MAX_NOTE_BYTES {
         note.truncate(note.floor_char_boundary(MAX_NOTE_BYTES));
     }
@@ -68,8 +93,15 @@ pub async fn publish(recorder: &Recorder, object: &ObjectReference, type_: Event
         action: ACTION.to_owned(),
         secondary: None,
     };
-    if let Err(error) = recorder.publish(&event, object).await {
-        tracing::warn!(reason, %error, "could not publish an event");
+    match recorder.publish(&event, object).await {
+        Ok(()) => {}
+        Err(error) if is_namespace_gone(&error) => {}
+        // The Event that this one would have continued is gone; it isn't worth more than a line.
+        Err(error) => tracing::warn!(
+            reason,
+            error = describe(&error),
+            "could not publish an event"
+        ),
     }
 }
 
@@ -91,8 +123,16 @@ mod tests {
     }
 
     fn ready(before: Option<&str>, after: &str) -> Option<EventType> {
-        let before = before.map(|status| condition("Ready", status, "a")).unwrap_or_default();
-        compute_note(&before, &condition("Ready", after, "b"), "Ready", Polarity::Positive).map(|note| note.type_)
+        let before = before
+            .map(|status| condition("Ready", status, "a"))
+            .unwrap_or_default();
+        compute_note(
+            &before,
+            &condition("Ready", after, "b"),
+            "Ready",
+            Polarity::Positive,
+        )
+        .map(|note| note.type_)
     }
 
     #[test]
@@ -109,12 +149,35 @@ mod tests {
     #[test]
     fn a_new_cause_of_a_stall_is_told_again() {
         let stalled = |message| condition("Stalled", "True", message);
-        let note = |before: &[Condition], after: &[Condition]| compute_note(before, after, "Stalled", Polarity::Negative);
+        let note = |before: &[Condition], after: &[Condition]| {
+            compute_note(before, after, "Stalled", Polarity::Negative)
+        };
         let told = note(&[], &stalled("Secret a is missing")).expect("told");
-        assert_eq!((told.type_, told.text.as_str()), (EventType::Warning, "Secret a is missing"));
-        assert_eq!(note(&stalled("Secret a is missing"), &stalled("Secret a is missing")), None);
-        assert!(note(&stalled("Secret a is missing"), &stalled("Secret b is missing")).is_some());
+        assert_eq!(
+            (told.type_, told.text.as_str()),
+            (EventType::Warning, "Secret a is missing")
+        );
+        assert_eq!(
+            note(
+                &stalled("Secret a is missing"),
+                &stalled("Secret a is missing")
+            ),
+            None
+        );
+        assert!(
+            note(
+                &stalled("Secret a is missing"),
+                &stalled("Secret b is missing")
+            )
+            .is_some()
+        );
         assert_eq!(note(&[], &condition("Stalled", "False", "")), None);
-        assert!(note(&stalled("Secret a is missing"), &condition("Stalled", "False", "")).is_some());
+        assert!(
+            note(
+                &stalled("Secret a is missing"),
+                &condition("Stalled", "False", "")
+            )
+            .is_some()
+        );
     }
 }

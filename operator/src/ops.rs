@@ -34,9 +34,15 @@ pub enum Stage {
 impl Stage {
     fn answer(self) -> (StatusCode, &'static str) {
         match self {
-            Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "not connected to the API server yet\n"),
+            Self::Starting => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not connected to the API server yet\n",
+            ),
             Self::Standby => (StatusCode::OK, "standing by, another replica leads\n"),
-            Self::Listing => (StatusCode::SERVICE_UNAVAILABLE, "leading, reading the first lists\n"),
+            Self::Listing => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "leading, reading the first lists\n",
+            ),
             Self::Leading => (StatusCode::OK, "leading\n"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
         }
@@ -69,7 +75,9 @@ pub async fn serve(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(health, metrics)).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router(health, metrics))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 fn router(health: Health, metrics: Arc<Metrics>) -> Router {
@@ -89,7 +97,10 @@ async fn scrape(State(ops): State<Ops>) -> impl IntoResponse {
     match ops.metrics.render() {
         Ok(text) => (
             StatusCode::OK,
-            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+            [(
+                header::CONTENT_TYPE,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            )],
             text,
         ),
         Err(_) => (
@@ -109,19 +120,29 @@ mod tests {
 
     async fn status(health: &Health, path: &str) -> StatusCode {
         let request = Request::get(path).body(Body::empty()).expect("a request");
-        router(health.clone(), Arc::default()).oneshot(request).await.expect("infallible").status()
+        router(health.clone(), Arc::default())
+            .oneshot(request)
+            .await
+            .expect("infallible")
+            .status()
     }
 
     #[tokio::test]
     async fn standby_is_ready_and_alive() {
         let health = Health::default();
-        assert_eq!(status(&health, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            status(&health, "/readyz").await,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
         health.set(Stage::Standby);
         assert_eq!(status(&health, "/readyz").await, StatusCode::OK);
         assert_eq!(status(&health, "/livez").await, StatusCode::OK);
         assert_eq!(status(&health, "/metrics").await, StatusCode::OK);
         health.set(Stage::Stopping);
-        assert_eq!(status(&health, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            status(&health, "/readyz").await,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
         assert_eq!(status(&health, "/livez").await, StatusCode::OK);
     }
 }

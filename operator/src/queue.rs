@@ -80,17 +80,20 @@ impl Waiting {
 impl Requests {
     /// The gathered keys; ends when all [`Queue`]s are gone.
     pub fn gathered(self) -> impl Stream<Item = Key> + Send + 'static {
-        stream::unfold((self.receiver, Waiting::default()), |(mut receiver, mut waiting)| async move {
-            loop {
-                tokio::select! {
-                    request = receiver.recv() => {
-                        let (key, window) = request?;
-                        waiting.add(key, window);
+        stream::unfold(
+            (self.receiver, Waiting::default()),
+            |(mut receiver, mut waiting)| async move {
+                loop {
+                    tokio::select! {
+                        request = receiver.recv() => {
+                            let (key, window) = request?;
+                            waiting.add(key, window);
+                        }
+                        key = waiting.next() => return Some((key, (receiver, waiting))),
                     }
-                    key = waiting.next() => return Some((key, (receiver, waiting))),
                 }
-            }
-        })
+            },
+        )
     }
 }
 

@@ -9,7 +9,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp,
+};
 use kube::{
     Resource,
     runtime::{controller::Action, events::EventType},
@@ -35,7 +37,7 @@ pub mod status;
 pub mod validate;
 
 /// Looked at again after this long, whatever happened.
-const CALM: Duration = Duration::from_secs(300);
+const CALM: Duration = Duration::from_mins(5);
 
 /// What can go wrong with the world outside; each is tried again, later with each failure.
 #[derive(Debug, Error)]
@@ -73,20 +75,40 @@ pub async fn reconcile(room: Arc<Room>, ctx: Arc<Context>) -> Result<Action, Err
     if room.metadata.deletion_timestamp.is_some() {
         return deletion::finish(&ctx, &room).await;
     }
+    if ctx.stores.is_leaving(&key.namespace) {
+        return Ok(Action::await_change());
+    }
     deletion::prepare(&ctx, &room).await?;
     if is_paused(room.as_ref()) {
         return Ok(Action::await_change());
     }
     let acceptance = validate::validate(&facts);
-    let status = status::compute_status(&facts, &acceptance, now());
-    ctx.metrics.set_ready(Kind::Room, key.clone(), is_true(&status.conditions, condition::READY));
+    let status = status::compute_status(&facts, &acceptance, &now());
+    ctx.metrics.set_ready(
+        Kind::Room,
+        key.clone(),
+        is_true(&status.conditions, condition::READY),
+    );
     if room.status.as_ref() != Some(&status) {
-        ctx.status.write::<Room, _>(&key, &status).await.map_err(Error::Status)?;
+        ctx.status
+            .write::<Room, _>(&key, &status)
+            .await
+            .map_err(Error::Status)?;
         let before = room.status.clone().unwrap_or_default().conditions;
-        if let Some(note) =
-            notify::compute_note(&before, &status.conditions, condition::ACCEPTED, Polarity::Verdict)
-        {
-            notify::publish(&ctx.recorder, &reference(&room), note.type_, &note.reason, note.text).await;
+        if let Some(note) = notify::compute_note(
+            &before,
+            &status.conditions,
+            condition::ACCEPTED,
+            Polarity::Verdict,
+        ) {
+            notify::publish(
+                &ctx.recorder,
+                &reference(&room),
+                note.type_,
+                &note.reason,
+                note.text,
+            )
+            .await;
         }
     }
     Ok(Action::requeue(CALM))
@@ -104,7 +126,10 @@ pub fn on_error(room: &Room, error: &Error, ctx: &Context, delay: Duration) {
         "reconcile failed"
     );
     let (recorder, object) = (ctx.recorder.clone(), reference(room));
-    let (reason, text) = (error.reason(), format!("{}; it is tried again", describe(error)));
+    let (reason, text) = (
+        error.reason(),
+        format!("{}; it is tried again", describe(error)),
+    );
     ctx.tasks.spawn(async move {
         notify::publish(&recorder, &object, EventType::Warning, reason, text).await;
     });

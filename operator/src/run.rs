@@ -46,14 +46,21 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
         .with_context(|| format!("can't listen on {} (--ops-listen)", options.ops_listen))?;
     // Served to the very end, so that probes see how the process stops.
     let end = CancellationToken::new();
-    let ops = tokio::spawn(ops::serve(listener, health.clone(), metrics.clone(), end.clone()));
+    let ops = tokio::spawn(ops::serve(
+        listener,
+        health.clone(),
+        metrics.clone(),
+        end.clone(),
+    ));
 
     let result = tokio::select! {
         result = lead(&options, &health, &metrics, &stop) => result,
         () = failed.cancelled() => Err(anyhow::anyhow!("a task panicked")),
     };
     end.cancel();
-    ops.await.context("the operations port panicked")?.context("the operations port failed")?;
+    ops.await
+        .context("the operations port panicked")?
+        .context("the operations port failed")?;
     result
 }
 
@@ -64,8 +71,13 @@ async fn lead(
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("no connection to a Kubernetes API server is configured")?;
-    let version = client.apiserver_version().await.context("the Kubernetes API server doesn't answer")?;
+    let client = Client::try_default()
+        .await
+        .context("no connection to a Kubernetes API server is configured")?;
+    let version = client
+        .apiserver_version()
+        .await
+        .context("the Kubernetes API server doesn't answer")?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         kubernetes = %version.git_version,
@@ -107,13 +119,27 @@ fn elector(options: &RunOptions, client: Client) -> Elector {
         Some(class) => format!("{FIELD_MANAGER}-{class}"),
         None => FIELD_MANAGER.to_owned(),
     };
-    let namespace = settings.operator_namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-    Elector::new(client, &namespace, &name, format!("{pod}_{suffix:08x}"), Timing::default())
+    let namespace = settings
+        .operator_namespace
+        .unwrap_or_else(|| client.default_namespace().to_owned());
+    Elector::new(
+        client,
+        &namespace,
+        &name,
+        format!("{pod}_{suffix:08x}"),
+        Timing::default(),
+    )
 }
 
-fn hold(leadership: Option<Leadership>, release: CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> {
+fn hold(
+    leadership: Option<Leadership>,
+    release: CancellationToken,
+) -> BoxFuture<'static, anyhow::Result<()>> {
     match leadership {
-        Some(leadership) => leadership.hold(release).map(|held| held.context("lost the lease")).boxed(),
+        Some(leadership) => leadership
+            .hold(release)
+            .map(|held| held.context("lost the lease"))
+            .boxed(),
         None => release.cancelled_owned().map(Ok).boxed(),
     }
 }
@@ -193,7 +219,9 @@ fn on_gateways_changed(queues: &Queues, stores: &crate::stores::Stores) -> OnCha
         match changed {
             Changed::Programming => queues.clusters.push(cluster.clone()),
             // Not urgent, and perhaps together with something else.
-            Changed::Counts => queues.clusters.push_within(cluster.clone(), Duration::from_secs(1)),
+            Changed::Counts => queues
+                .clusters
+                .push_within(cluster.clone(), Duration::from_secs(1)),
         }
     })
 }

@@ -33,22 +33,31 @@ impl StatusWriter {
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            pace: Mutex::new(Pace { full: Instant::now() }),
+            pace: Mutex::new(Pace {
+                full: Instant::now(),
+            }),
         }
     }
 
     /// Makes `status` the status of the object, waiting for its turn. An object that is gone by then is no error.
     pub async fn write<K, S>(&self, key: &Key, status: &S) -> Result<(), kube::Error>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + DeserializeOwned
+            + Clone
+            + Debug,
         S: Serialize,
     {
         let turn = self.pace.lock().await.take();
         sleep_until(turn).await;
         let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
-        let body = json!({ "apiVersion": K::api_version(&()), "kind": K::kind(&()), "status": status });
+        let body =
+            json!({ "apiVersion": K::api_version(&()), "kind": K::kind(&()), "status": status });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        match api.patch_status(&key.name, &params, &Patch::Apply(body)).await {
+        match api
+            .patch_status(&key.name, &params, &Patch::Apply(body))
+            .await
+        {
             Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
             answer => answer.map(drop),
         }
@@ -82,7 +91,7 @@ mod tests {
         let mut pace = Pace { full: start };
         let waits: Vec<_> = (0..8).map(|_| (pace.take() - start).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 200, 400, 600]);
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         let later = Instant::now();
         let waits: Vec<_> = (0..6).map(|_| (pace.take() - later).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 200]);

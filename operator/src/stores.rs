@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 use kube::{
     ResourceExt,
     core::PartialObjectMeta,
-    runtime::reflector::{Lookup, Store, store, store::Writer, store::WriterDropped},
+    runtime::reflector::{Lookup, ObjectRef, Store, store, store::Writer, store::WriterDropped},
 };
 use rotunda_crds::{RealtimeCluster, Room};
 
@@ -89,6 +89,14 @@ impl Stores {
     /// The cluster of that name.
     pub fn cluster(&self, key: &Key) -> Option<Arc<RealtimeCluster>> {
         self.clusters.get(&key.to_ref())
+    }
+
+    /// Whether a namespace is known to be on its way out: nothing can be made there any more.
+    pub fn is_leaving(&self, namespace: &str) -> bool {
+        let object: ObjectRef<PartialObjectMeta<Namespace>> = ObjectRef::new(namespace);
+        self.namespaces
+            .get(&object)
+            .is_some_and(|found| found.metadata.deletion_timestamp.is_some())
     }
 
     /// All Rooms that name this cluster, those being deleted included.

@@ -120,7 +120,9 @@ pub async fn follow<K, S>(
                 Step::Vanished((namespace, name)) => {
                     let mut object = ObjectRef::new(&name);
                     object.namespace = namespace;
-                    let Some(gone) = store.get(&object) else { continue };
+                    let Some(gone) = store.get(&object) else {
+                        continue;
+                    };
                     Event::Delete(gone.as_ref().clone())
                 }
             };
@@ -154,7 +156,11 @@ where
         });
         all.push(tagged.boxed());
     }
-    if all.is_empty() { stream::pending().boxed() } else { all.boxed() }
+    if all.is_empty() {
+        stream::pending().boxed()
+    } else {
+        all.boxed()
+    }
 }
 
 /// Merges the protocols of several watches into that of one.
@@ -214,7 +220,11 @@ impl<K: Resource> Merge<K> {
             Event::InitDone if self.initialised => return part.relisted(),
             Event::InitDone => {
                 part.listed = true;
-                return if self.parts.iter().all(|part| part.listed) { self.initialise() } else { Vec::new() };
+                return if self.parts.iter().all(|part| part.listed) {
+                    self.initialise()
+                } else {
+                    Vec::new()
+                };
             }
             Event::Apply(ref object) | Event::Delete(ref object) => identity(object),
         };
@@ -238,7 +248,11 @@ impl<K: Resource> Merge<K> {
         let mut steps = vec![Step::Event(Event::Init)];
         for part in &mut self.parts {
             part.known = part.listing.keys().cloned().collect();
-            steps.extend(part.listing.drain().map(|(_, object)| Step::Event(Event::InitApply(object))));
+            steps.extend(
+                part.listing
+                    .drain()
+                    .map(|(_, object)| Step::Event(Event::InitApply(object))),
+            );
         }
         steps.push(Step::Event(Event::InitDone));
         steps
@@ -249,9 +263,16 @@ impl<K> Part<K> {
     /// The difference between the list just completed and what was known before.
     fn relisted(&mut self) -> Vec<Step<K>> {
         let before = std::mem::replace(&mut self.known, self.listing.keys().cloned().collect());
-        let vanished = before.into_iter().filter(|key| !self.listing.contains_key(key)).map(Step::Vanished);
+        let vanished = before
+            .into_iter()
+            .filter(|key| !self.listing.contains_key(key))
+            .map(Step::Vanished);
         let mut steps: Vec<_> = vanished.collect();
-        steps.extend(self.listing.drain().map(|(_, object)| Step::Event(Event::Apply(object))));
+        steps.extend(
+            self.listing
+                .drain()
+                .map(|(_, object)| Step::Event(Event::Apply(object))),
+        );
         steps
     }
 }

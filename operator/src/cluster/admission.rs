@@ -20,9 +20,14 @@ pub fn admits(cluster: &RealtimeCluster, namespace: &str, stores: &Stores) -> bo
         AllowedNamespaces::All => true,
         AllowedNamespaces::Selector => {
             let selector = cluster.spec.allowed_rooms.selector.clone();
-            let Some(Ok(selector)) = selector.map(Selector::try_from) else { return false };
+            let Some(Ok(selector)) = selector.map(Selector::try_from) else {
+                return false;
+            };
             let object: ObjectRef<PartialObjectMeta<Namespace>> = ObjectRef::new(namespace);
-            stores.namespaces.get(&object).is_some_and(|found| selector.matches(found.labels()))
+            stores
+                .namespaces
+                .get(&object)
+                .is_some_and(|found| selector.matches(found.labels()))
         }
     }
 }
@@ -35,7 +40,7 @@ mod tests {
     use super::*;
     use crate::stores::stores;
 
-    fn cluster(allowed: serde_json::Value) -> RealtimeCluster {
+    fn cluster(allowed: &serde_json::Value) -> RealtimeCluster {
         serde_json::from_value(json!({
             "apiVersion": "rotunda.dev/v1alpha1", "kind": "RealtimeCluster",
             "metadata": { "name": "chat", "namespace": "demo" },
@@ -54,16 +59,30 @@ mod tests {
             }))
             .expect("metadata")
         };
-        writers.namespaces.apply_watcher_event(&Event::Apply(namespace("red", "red")));
-        writers.namespaces.apply_watcher_event(&Event::Apply(namespace("blue", "blue")));
-        let admitted = |allowed| -> Vec<bool> {
-            let cluster = cluster(allowed);
-            ["demo", "red", "blue", "unknown"].iter().map(|name| admits(&cluster, name, &stores)).collect()
+        writers
+            .namespaces
+            .apply_watcher_event(&Event::Apply(namespace("red", "red")));
+        writers
+            .namespaces
+            .apply_watcher_event(&Event::Apply(namespace("blue", "blue")));
+        let admitted = |allowed: serde_json::Value| -> Vec<bool> {
+            let cluster = cluster(&allowed);
+            ["demo", "red", "blue", "unknown"]
+                .iter()
+                .map(|name| admits(&cluster, name, &stores))
+                .collect()
         };
         assert_eq!(admitted(json!({})), [true, false, false, false]);
-        assert_eq!(admitted(json!({ "namespaces": "All" })), [true, true, true, true]);
-        let selector = json!({ "namespaces": "Selector", "selector": { "matchLabels": { "team": "red" } } });
+        assert_eq!(
+            admitted(json!({ "namespaces": "All" })),
+            [true, true, true, true]
+        );
+        let selector =
+            json!({ "namespaces": "Selector", "selector": { "matchLabels": { "team": "red" } } });
         assert_eq!(admitted(selector), [true, true, false, false]);
-        assert_eq!(admitted(json!({ "namespaces": "Selector" })), [true, false, false, false]);
+        assert_eq!(
+            admitted(json!({ "namespaces": "Selector" })),
+            [true, false, false, false]
+        );
     }
 }

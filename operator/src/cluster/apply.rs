@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, fmt::Debug, marker::PhantomData};
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Secret};
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams, PostParams},
@@ -26,11 +26,19 @@ mod replicas;
 
 /// Creates the Secret with the password of the managed Redis, where it doesn't exist yet. Never written again: whoever is
 /// quicker wins. Returns whether the stages have to start anew, now with the password that is stored.
-pub async fn create_password(ctx: &Context, resources: &Resources<Prepared>) -> Result<bool, Error> {
-    let Some(secret) = resources.redis.as_ref().and_then(|redis| redis.password_secret.as_ref()) else {
+pub async fn create_password(
+    ctx: &Context,
+    resources: &Resources<Prepared>,
+) -> Result<bool, Error> {
+    let Some(secret) = resources
+        .redis
+        .as_ref()
+        .and_then(|redis| redis.password_secret.as_ref())
+    else {
         return Ok(false);
     };
-    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &secret.namespace().unwrap_or_default());
+    let api: Api<Secret> =
+        Api::namespaced(ctx.client.clone(), &secret.namespace().unwrap_or_default());
     let params = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
@@ -41,17 +49,21 @@ pub async fn create_password(ctx: &Context, resources: &Resources<Prepared>) -> 
             Ok(true)
         }
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(true),
-        Err(source) => Err(Error::Apply { kind: "Secret", name: secret.name_any(), source }),
+        Err(source) => Err(Error::Apply {
+            kind: "Secret",
+            name: secret.name_any(),
+            source,
+        }),
     }
 }
 
-/// Applies everything, then prunes. What pods mount comes first. Everything is tried even if something fails: one object
+/// Applies everything, then prunes; returns what the API server has now, and sentences about what it can't change. What pods mount comes first. Everything is tried even if something fails: one object
 /// that is refused must not hold up the others.
 pub async fn apply(
     ctx: &Context,
     cluster: &Validated,
     resources: Resources<Prepared>,
-) -> Result<Resources<Applied>, Error> {
+) -> Result<(Resources<Applied>, Vec<String>), Error> {
     let Resources {
         service_account,
         config_map,
@@ -67,13 +79,35 @@ pub async fn apply(
         state: _,
     } = resources;
     let wanted = Wanted {
-        service_accounts: names(redis.iter().map(|redis| &redis.service_account).chain([&service_account])),
-        config_maps: names(redis.iter().map(|redis| &redis.config_map).chain([&config_map])),
-        services: names(redis.iter().map(|redis| &redis.service).chain([&service, &api_service, &pods_service])),
+        service_accounts: names(
+            redis
+                .iter()
+                .map(|redis| &redis.service_account)
+                .chain([&service_account]),
+        ),
+        config_maps: names(
+            redis
+                .iter()
+                .map(|redis| &redis.config_map)
+                .chain([&config_map]),
+        ),
+        services: names(redis.iter().map(|redis| &redis.service).chain([
+            &service,
+            &api_service,
+            &pods_service,
+        ])),
         autoscalers: names(&autoscaler),
-        disruption_budgets: names(redis.iter().map(|redis| &redis.disruption_budget).chain([&disruption_budget])),
+        disruption_budgets: names(
+            redis
+                .iter()
+                .map(|redis| &redis.disruption_budget)
+                .chain([&disruption_budget]),
+        ),
         network_policies: names(
-            redis.iter().filter_map(|redis| redis.network_policy.as_ref()).chain(&network_policy),
+            redis
+                .iter()
+                .filter_map(|redis| redis.network_policy.as_ref())
+                .chain(&network_policy),
         ),
     };
     let (gateway_secret, config_map, service_account) = futures::join!(
@@ -81,7 +115,16 @@ pub async fn apply(
         apply_one(ctx, &config_map),
         apply_one(ctx, &service_account),
     );
-    let (deployment, service, api_service, pods_service, autoscaler, disruption_budget, network_policy, redis) = futures::join!(
+    let (
+        deployment,
+        service,
+        api_service,
+        pods_service,
+        autoscaler,
+        disruption_budget,
+        network_policy,
+        redis,
+    ) = futures::join!(
         replicas::apply_deployment(ctx, &cluster.cluster.spec, &deployment),
         apply_one(ctx, &service),
         apply_one(ctx, &api_service),
@@ -91,6 +134,7 @@ pub async fn apply(
         apply_optional(ctx, network_policy.as_ref()),
         apply_redis(ctx, redis),
     );
+    let (redis, fixed) = redis?.unzip();
     let applied = Resources {
         service_account: service_account?,
         config_map: config_map?,
@@ -102,14 +146,17 @@ pub async fn apply(
         autoscaler: autoscaler?,
         disruption_budget: disruption_budget?,
         network_policy: network_policy?,
-        redis: redis?,
+        redis,
         state: PhantomData,
     };
     prune::prune(ctx, cluster, &wanted).await?;
-    Ok(applied)
+    Ok((applied, fixed.into_iter().flatten().collect()))
 }
 
-async fn apply_redis(ctx: &Context, redis: Option<RedisResources>) -> Result<Option<RedisResources>, Error> {
+async fn apply_redis(
+    ctx: &Context,
+    redis: Option<RedisResources>,
+) -> Result<Option<(RedisResources, Vec<String>)>, Error> {
     let Some(RedisResources {
         service_account,
         // Made by `create_password`, before anything that needs it.
@@ -132,10 +179,21 @@ async fn apply_redis(ctx: &Context, redis: Option<RedisResources>) -> Result<Opt
     );
     let (service_account, config_map) = (service_account?, config_map?);
     let mut applied_sets = Vec::with_capacity(stateful_sets.len());
+    let mut fixed = Vec::new();
     for set in &stateful_sets {
-        applied_sets.push(apply_one(ctx, set).await?);
+        match apply_one(ctx, set).await {
+            Ok(applied) => applied_sets.push(applied),
+            Err(Error::Apply {
+                source: kube::Error::Api(status),
+                ..
+            }) if is_fixed(&status) => {
+                fixed.push(fixed_volumes(set));
+                applied_sets.push(set.clone());
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(Some(RedisResources {
+    let resources = RedisResources {
         service_account,
         password_secret: None,
         config_map,
@@ -143,20 +201,44 @@ async fn apply_redis(ctx: &Context, redis: Option<RedisResources>) -> Result<Opt
         stateful_sets: applied_sets,
         disruption_budget: disruption_budget?,
         network_policy: network_policy?,
-    }))
+    };
+    Ok(Some((resources, fixed)))
+}
+
+/// Whether the API server says that it can't change this of a StatefulSet. All that can differ from an older one of ours is
+/// its volumes.
+fn is_fixed(status: &kube::core::Status) -> bool {
+    status.code == 422 && status.message.contains("updates to statefulset spec")
+}
+
+fn fixed_volumes(set: &StatefulSet) -> String {
+    let (name, namespace) = (set.name_any(), set.namespace().unwrap_or_default());
+    format!(
+        "The volumes of StatefulSet \"{name}\" can't be changed in place, so its changes wait: enlarge its \
+         PersistentVolumeClaims (kubectl patch pvc), then let the StatefulSet be made anew without touching its pods: kubectl \
+         delete statefulset {name} -n {namespace} --cascade=orphan."
+    )
 }
 
 /// Applies one object as the operator's own.
 async fn apply_one<K>(ctx: &Context, object: &K) -> Result<K, Error>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
 {
     apply_as(ctx, FIELD_MANAGER, &Key::of(object), object).await
 }
 
 async fn apply_optional<K>(ctx: &Context, object: Option<&K>) -> Result<Option<K>, Error>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
 {
     match object {
         Some(object) => apply_one(ctx, object).await.map(Some),
@@ -165,17 +247,28 @@ where
 }
 
 /// Applies `body`, an object of kind `K` or a part of one, and remembers the write.
-async fn apply_as<K>(ctx: &Context, manager: &str, key: &Key, body: &(impl Serialize + Debug)) -> Result<K, Error>
+async fn apply_as<K>(
+    ctx: &Context,
+    manager: &str,
+    key: &Key,
+    body: &(impl Serialize + Debug),
+) -> Result<K, Error>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &key.namespace);
     let params = PatchParams::apply(manager).force();
-    let applied = api.patch(&key.name, &params, &Patch::Apply(body)).await.map_err(|source| Error::Apply {
-        kind: kind::<K>(),
-        name: key.name.clone(),
-        source,
-    })?;
+    let applied = api
+        .patch(&key.name, &params, &Patch::Apply(body))
+        .await
+        .map_err(|source| Error::Apply {
+            kind: kind::<K>(),
+            name: key.name.clone(),
+            source,
+        })?;
     ctx.echoes.wrote(&applied);
     Ok(applied)
 }
@@ -187,8 +280,6 @@ fn kind<K: Resource<DynamicType = ()>>() -> &'static str {
         std::borrow::Cow::Owned(_) => "object",
     }
 }
-
-
 
 /// Names of the objects that stay, for each kind that is pruned. StatefulSets, volumes and Secrets are never pruned: they
 /// hold what can't be made again.

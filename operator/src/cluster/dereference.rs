@@ -20,7 +20,10 @@ use super::{
     build::{labels, names},
     model::Hidden,
 };
-use crate::{context::{Context, is_paused}, key::Key};
+use crate::{
+    context::{Context, is_paused},
+    key::Key,
+};
 
 /// What a cluster names, and what is known about its objects.
 #[derive(Debug, Clone)]
@@ -70,23 +73,42 @@ impl From<Secret> for NamedSecret {
         let entries = secret.data.unwrap_or_default();
         Self {
             version: format!("{uid}/{version}"),
-            entries: entries.into_iter().map(|(name, bytes)| (name, bytes.0)).collect(),
+            entries: entries
+                .into_iter()
+                .map(|(name, bytes)| (name, bytes.0))
+                .collect(),
         }
     }
 }
 
 /// Names of all Secrets that a cluster's spec names.
 pub fn secret_names(cluster: &RealtimeCluster) -> BTreeSet<String> {
-    let api_keys = cluster.spec.auth.api_keys_secret_ref.as_ref().map(|reference| reference.name.clone());
-    secret_files(cluster).into_iter().map(|file| file.secret).chain(api_keys).collect()
+    let api_keys = cluster
+        .spec
+        .auth
+        .api_keys_secret_ref
+        .as_ref()
+        .map(|reference| reference.name.clone());
+    secret_files(cluster)
+        .into_iter()
+        .map(|file| file.secret)
+        .chain(api_keys)
+        .collect()
 }
 
 /// Reads what `cluster` names.
-pub async fn dereference(ctx: &Context, cluster: Arc<RealtimeCluster>) -> Result<Dereferenced, Error> {
+pub async fn dereference(
+    ctx: &Context,
+    cluster: Arc<RealtimeCluster>,
+) -> Result<Dereferenced, Error> {
     let key = Key::of(cluster.as_ref());
     let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), &key.namespace);
     let fetch = async |name: String| -> Result<(String, Option<NamedSecret>), Error> {
-        let found = secrets.get_opt(&name).await.map_err(|source| Error::Read { kind: "Secret", name: name.clone(), source })?;
+        let found = secrets.get_opt(&name).await.map_err(|source| Error::Read {
+            kind: "Secret",
+            name: name.clone(),
+            source,
+        })?;
         Ok((name, found.map(NamedSecret::from)))
     };
     let named = try_join_all(secret_names(&cluster).into_iter().map(&fetch));
@@ -96,17 +118,26 @@ pub async fn dereference(ctx: &Context, cluster: Arc<RealtimeCluster>) -> Result
             RedisMode::External(_) => Ok(None),
         }
     };
-    let (named, redis_secret, previous) = futures::try_join!(named, generated, fetch_previous(ctx, &key))?;
+    let (named, redis_secret, previous) =
+        futures::try_join!(named, generated, fetch_previous(ctx, &key))?;
     let rooms = rooms(ctx, &cluster, &key);
     Ok(Dereferenced {
         secrets: named.into_iter().collect(),
         redis_secret,
         fresh_password: Hidden(draw_password()),
-        paused_rooms: rooms.iter().filter(|room| is_paused(*room)).map(Key::of).collect(),
+        paused_rooms: rooms
+            .iter()
+            .filter(|room| is_paused(*room))
+            .map(Key::of)
+            .collect(),
         rooms,
         previous,
         existing_shards: existing_shards(ctx, &key),
-        replicas_in_sync: ctx.redis.lock().get(&key).is_some_and(|redis| redis.replicas_in_sync),
+        replicas_in_sync: ctx
+            .redis
+            .lock()
+            .get(&key)
+            .is_some_and(|redis| redis.replicas_in_sync),
         cluster,
     })
 }
@@ -119,9 +150,17 @@ async fn fetch_previous(ctx: &Context, key: &Key) -> Result<Option<Arc<GatewayCo
     }
     let name = names::gateway(&key.name);
     let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &key.namespace);
-    let found = api.get_opt(&name).await.map_err(|source| Error::Read { kind: "ConfigMap", name, source })?;
-    let bytes = found.and_then(|map| map.binary_data).and_then(|mut data| data.remove(files::CONFIG_FILE));
-    Ok(bytes.and_then(|bytes| decode_gzip(&bytes.0).ok()).map(Arc::new))
+    let found = api.get_opt(&name).await.map_err(|source| Error::Read {
+        kind: "ConfigMap",
+        name,
+        source,
+    })?;
+    let bytes = found
+        .and_then(|map| map.binary_data)
+        .and_then(|mut data| data.remove(files::CONFIG_FILE));
+    Ok(bytes
+        .and_then(|bytes| decode_gzip(&bytes.0).ok())
+        .map(Arc::new))
 }
 
 fn rooms(ctx: &Context, cluster: &RealtimeCluster, key: &Key) -> Vec<Room> {
@@ -140,8 +179,16 @@ fn existing_shards(ctx: &Context, key: &Key) -> Vec<u32> {
         .children(&ctx.stores.stateful_sets, key)
         .iter()
         .filter_map(|set| {
-            let by_label = set.labels().get(labels::SHARD).and_then(|shard| shard.parse().ok());
-            by_label.or_else(|| set.name_any().strip_prefix(&format!("{}-", names::redis(&key.name)))?.parse().ok())
+            let by_label = set
+                .labels()
+                .get(labels::SHARD)
+                .and_then(|shard| shard.parse().ok());
+            by_label.or_else(|| {
+                set.name_any()
+                    .strip_prefix(&format!("{}-", names::redis(&key.name)))?
+                    .parse()
+                    .ok()
+            })
         })
         .collect();
     shards.sort_unstable();
@@ -152,7 +199,11 @@ fn existing_shards(ctx: &Context, key: &Key) -> Vec<u32> {
 /// 160 bits in letters and digits, which need no escaping in a URL or in `redis.conf`.
 fn draw_password() -> String {
     use rand::{Rng, distr::Alphanumeric};
-    rand::rng().sample_iter(Alphanumeric).take(27).map(char::from).collect()
+    rand::rng()
+        .sample_iter(Alphanumeric)
+        .take(27)
+        .map(char::from)
+        .collect()
 }
 
 #[cfg(test)]
@@ -165,7 +216,10 @@ mod tests {
             version: "u/1".into(),
             entries: BTreeMap::from([("key".into(), b"hunter2".to_vec())]),
         };
-        assert_eq!(format!("{secret:?}"), r#"NamedSecret { version: "u/1", entries: ["key"] }"#);
+        assert_eq!(
+            format!("{secret:?}"),
+            r#"NamedSecret { version: "u/1", entries: ["key"] }"#
+        );
         assert!(!format!("{:?}", Hidden("hunter2".into())).contains("hunter2"));
     }
 

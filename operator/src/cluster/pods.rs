@@ -8,13 +8,21 @@ use crate::gateways::PodTarget;
 
 /// Whether the kubelet says that the pod is ready.
 pub fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Whether a pod of a cluster is of that component.
 pub fn is_of(pod: &Pod, component: Component) -> bool {
-    pod.labels().get("app.kubernetes.io/component").map(String::as_str) == Some(component.as_str())
+    pod.labels()
+        .get("app.kubernetes.io/component")
+        .map(String::as_str)
+        == Some(component.as_str())
 }
 
 /// The pod as someone to be asked; `None` while it has no address, or once it is on its way out.

@@ -146,7 +146,12 @@ struct Overall {
     degraded: Stated,
 }
 
-fn overall(observed: &Observed<'_>, gateways: &gateways::Summary, address: &Address, redis: &Verdict) -> Overall {
+fn overall(
+    observed: &Observed<'_>,
+    gateways: &gateways::Summary,
+    address: &Address,
+    redis: &Verdict,
+) -> Overall {
     let stall = match observed.outcome {
         Outcome::Refused(refusal) => Some(problem(refusal.reason(), refusal.message())),
         _ => gateways.stall.clone(),
@@ -162,7 +167,10 @@ fn overall(observed: &Observed<'_>, gateways: &gateways::Summary, address: &Addr
     .next();
     let ready = match (&obstacle, &stall) {
         (None, _) => {
-            let mut message = format!("{} of {} gateway pods serve.", gateways.ready, gateways.desired);
+            let mut message = format!(
+                "{} of {} gateway pods serve.",
+                gateways.ready, gateways.desired
+            );
             if let Outcome::Applied(left_out) = observed.outcome {
                 for sentence in left_out {
                     message.push(' ');
@@ -174,30 +182,63 @@ fn overall(observed: &Observed<'_>, gateways: &gateways::Summary, address: &Addr
         // Nothing serves yet, and the user has to act: that is the message that helps.
         (Some(_), Some(stall)) => (ConditionStatus::False, stall.clone()),
         (Some(Verdict::Unknown(problem)), None) => (ConditionStatus::Unknown, problem.clone()),
-        (Some(Verdict::No(problem) | Verdict::Yes(problem)), None) => (ConditionStatus::False, problem.clone()),
+        (Some(Verdict::No(problem) | Verdict::Yes(problem)), None) => {
+            (ConditionStatus::False, problem.clone())
+        }
     };
     let reconciling = match (observed.outcome, &stall) {
         (Outcome::Failed(problem), _) => (ConditionStatus::True, problem.clone()),
         (_, Some(stall)) => (
             ConditionStatus::False,
-            problem(stall.reason, "Waits until what is described in condition Stalled is put right."),
+            problem(
+                stall.reason,
+                "Waits until what is described in condition Stalled is put right.",
+            ),
         ),
-        (_, None) => match gateways.rolling.clone().or_else(|| obstacle.map(|verdict| split(verdict).1)) {
+        (_, None) => match gateways
+            .rolling
+            .clone()
+            .or_else(|| obstacle.map(|verdict| split(verdict).1))
+        {
             Some(work) => (ConditionStatus::True, work),
-            None => (ConditionStatus::False, problem(reason::UP_TO_DATE, "Everything is as the spec says.")),
+            None => (
+                ConditionStatus::False,
+                problem(reason::UP_TO_DATE, "Everything is as the spec says."),
+            ),
         },
     };
     let stalled = match stall {
         Some(stall) => (ConditionStatus::True, stall),
-        None => (ConditionStatus::False, problem(reason::UP_TO_DATE, "Nothing for you to do.")),
+        None => (
+            ConditionStatus::False,
+            problem(reason::UP_TO_DATE, "Nothing for you to do."),
+        ),
     };
-    let degraded = match (observed.redis.and_then(|redis| redis.degraded.clone()), gateways.reduced()) {
-        (None, None) => {
-            (ConditionStatus::False, problem(reason::FULL_REDUNDANCY, "Everything that was asked for is there."))
-        }
-        (Some(redis), Some(gateways)) => {
-            (ConditionStatus::True, problem(redis.reason, format!("{} {}", redis.message, gateways.message)))
-        }
+    let degraded = match (
+        observed.redis.and_then(|redis| redis.degraded.clone()),
+        gateways.reduced(),
+    ) {
+        (None, None) if !gateways.serves() => (
+            ConditionStatus::False,
+            problem(
+                reason::NO_GATEWAYS,
+                "Nothing serves yet, see condition Ready.",
+            ),
+        ),
+        (None, None) => (
+            ConditionStatus::False,
+            problem(
+                reason::FULL_REDUNDANCY,
+                "Everything that was asked for is there.",
+            ),
+        ),
+        (Some(redis), Some(gateways)) => (
+            ConditionStatus::True,
+            problem(
+                redis.reason,
+                format!("{} {}", redis.message, gateways.message),
+            ),
+        ),
         (Some(one), None) | (None, Some(one)) => (ConditionStatus::True, one),
     };
     Overall {
@@ -211,10 +252,14 @@ fn overall(observed: &Observed<'_>, gateways: &gateways::Summary, address: &Addr
 fn redis_verdict(observed: &Observed<'_>) -> Verdict {
     let verdict = match (observed.redis, observed.outcome) {
         (Some(redis), _) => redis.ready.clone(),
-        (None, Outcome::Refused(_)) => {
-            Verdict::Unknown(problem(reason::REDIS_NOT_READY, "Redis isn't looked at until the spec can be carried out."))
-        }
-        (None, _) => Verdict::Unknown(problem(reason::REDIS_NOT_READY, "Redis hasn't been looked at yet.")),
+        (None, Outcome::Refused(_)) => Verdict::Unknown(problem(
+            reason::REDIS_NOT_READY,
+            "Redis isn't looked at until the spec can be carried out.",
+        )),
+        (None, _) => Verdict::Unknown(problem(
+            reason::REDIS_NOT_READY,
+            "Redis hasn't been looked at yet.",
+        )),
     };
     // Redis itself can't know why its pods don't start.
     match (verdict, gateways::find_pod_problem(observed.redis_pods)) {
@@ -247,7 +292,13 @@ struct Counts {
 /// Connections add up. A room may be open on several gateways, whose names of rooms we don't know: the fullest gateway's
 /// count is what is certain.
 fn count(report: &Report) -> Counts {
-    let answers = || report.pods.values().filter(|pod| !pod.silent).filter_map(|pod| pod.stats.as_deref());
+    let answers = || {
+        report
+            .pods
+            .values()
+            .filter(|pod| !pod.silent)
+            .filter_map(|pod| pod.stats.as_deref())
+    };
     Counts {
         connections: answers().map(|stats| stats.connections).sum(),
         rooms: answers()
@@ -261,7 +312,10 @@ fn count(report: &Report) -> Counts {
 /// The selector of the gateway pods as text, for `kubectl scale` and autoscalers.
 fn selector(cluster: &str) -> String {
     let labels = labels::selector(cluster, Component::Gateway);
-    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     pairs.join(",")
 }
 
@@ -289,7 +343,11 @@ pub const TOLD: [(&str, crate::notify::Polarity); 3] = [
 
 /// What to tell people about the change from one set of conditions to another.
 pub fn compute_notes(before: &[Condition], after: &[Condition]) -> Vec<crate::notify::Note> {
-    TOLD.iter().filter_map(|(type_, polarity)| crate::notify::compute_note(before, after, type_, *polarity)).collect()
+    TOLD.iter()
+        .filter_map(|(type_, polarity)| {
+            crate::notify::compute_note(before, after, type_, *polarity)
+        })
+        .collect()
 }
 
 #[cfg(test)]

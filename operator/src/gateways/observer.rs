@@ -50,7 +50,9 @@ pub(super) async fn observe(
         for (pod, answer) in wanted.pods.iter().zip(answers) {
             match answer {
                 Ok(stats) => observation.heard(pod, Arc::new(stats), now),
-                Err(error) => tracing::debug!(%cluster, pod = %pod.name, %error, "gateway gave no answer"),
+                Err(error) => {
+                    tracing::debug!(%cluster, pod = %pod.name, %error, "gateway gave no answer");
+                }
             }
         }
         let changes = observation.conclude(now);
@@ -67,13 +69,27 @@ pub(super) async fn observe(
 }
 
 /// One answer a pod, in their order.
-async fn ask(targets: &[PodTarget], pods: &dyn Pods) -> Vec<Result<super::Stats, super::StatsError>> {
+async fn ask(
+    targets: &[PodTarget],
+    pods: &dyn Pods,
+) -> Vec<Result<super::Stats, super::StatsError>> {
     let questions: Vec<_> = targets.iter().map(|pod| pods.stats(pod)).collect();
-    stream::iter(questions).buffered(CONCURRENCY).collect().await
+    stream::iter(questions)
+        .buffered(CONCURRENCY)
+        .collect()
+        .await
 }
 
 /// What a status depends on besides counts: by pod, whether it is silent, its revision, and what it says about each Room.
-type Programming = BTreeMap<String, (bool, Option<String>, Option<String>, Vec<(String, String, i64, bool)>)>;
+type Programming = BTreeMap<
+    String,
+    (
+        bool,
+        Option<String>,
+        Option<String>,
+        Vec<(String, String, i64, bool)>,
+    ),
+>;
 
 #[derive(Default)]
 struct Observation {
@@ -99,16 +115,26 @@ struct Counted {
 impl Observation {
     /// Adopts the pods of the target: forgets those that are gone, starts the clock of new ones.
     fn follow(&mut self, target: &Target) {
-        let wanted: HashMap<&str, &PodTarget> = target.pods.iter().map(|pod| (pod.uid.as_str(), pod)).collect();
-        self.report.pods.retain(|uid, _| wanted.contains_key(uid.as_str()));
-        self.pushes.retain(|uid, _| wanted.contains_key(uid.as_str()));
+        let wanted: HashMap<&str, &PodTarget> = target
+            .pods
+            .iter()
+            .map(|pod| (pod.uid.as_str(), pod))
+            .collect();
+        self.report
+            .pods
+            .retain(|uid, _| wanted.contains_key(uid.as_str()));
+        self.pushes
+            .retain(|uid, _| wanted.contains_key(uid.as_str()));
         for (uid, pod) in wanted {
-            self.report.pods.entry(uid.to_owned()).or_insert_with(|| PodReport {
-                name: pod.name.clone(),
-                stats: None,
-                heard: Instant::now(),
-                silent: false,
-            });
+            self.report
+                .pods
+                .entry(uid.to_owned())
+                .or_insert_with(|| PodReport {
+                    name: pod.name.clone(),
+                    stats: None,
+                    heard: Instant::now(),
+                    silent: false,
+                });
         }
     }
 
@@ -121,19 +147,33 @@ impl Observation {
 
     /// Whether a pod has answered, and with another revision than it should run.
     fn lags(&self, pod: &PodTarget, revision: &str) -> bool {
-        let stats = self.report.pods.get(&pod.uid).and_then(|report| report.stats.as_ref());
+        let stats = self
+            .report
+            .pods
+            .get(&pod.uid)
+            .and_then(|report| report.stats.as_ref());
         stats.is_some_and(|stats| stats.revision.as_deref() != Some(revision))
     }
 
     async fn push(&mut self, target: &Target, pods: &dyn Pods) {
-        let Some(revision) = &target.revision else { return };
+        let Some(revision) = &target.revision else {
+            return;
+        };
         let now = Instant::now();
         let mut due = Vec::new();
-        let lagging: Vec<_> = target.pods.iter().filter(|pod| self.lags(pod, revision)).collect();
+        let lagging: Vec<_> = target
+            .pods
+            .iter()
+            .filter(|pod| self.lags(pod, revision))
+            .collect();
         for pod in lagging {
             let value = match self.pushes.get_mut(&pod.uid) {
                 Some(push) if push.revision == *revision => {
-                    let pause = if push.count < EAGER_PUSHES { PUSH_AGAIN } else { CALM };
+                    let pause = if push.count < EAGER_PUSHES {
+                        PUSH_AGAIN
+                    } else {
+                        CALM
+                    };
                     if now < push.last + pause {
                         continue;
                     }
@@ -174,7 +214,11 @@ impl Observation {
             self.told = Some(programming);
             changes.push(Changed::Programming);
         }
-        if self.counted.as_ref().is_none_or(|counted| now >= counted.at + COUNTS) {
+        if self
+            .counted
+            .as_ref()
+            .is_none_or(|counted| now >= counted.at + COUNTS)
+        {
             self.count(now);
             changes.push(Changed::Counts);
         }
@@ -186,7 +230,12 @@ impl Observation {
             let stats = pod.stats.as_deref();
             let rooms = stats.map(|stats| {
                 let room = |room: &super::RoomStats| {
-                    (room.namespace.clone(), room.name.clone(), room.generation, room.policy_error.is_some())
+                    (
+                        room.namespace.clone(),
+                        room.name.clone(),
+                        room.generation,
+                        room.policy_error.is_some(),
+                    )
                 };
                 stats.rooms.iter().map(room).collect()
             });
@@ -197,7 +246,11 @@ impl Observation {
                 rooms.unwrap_or_default(),
             )
         };
-        self.report.pods.iter().map(|(uid, pod)| (uid.clone(), of_pod(pod))).collect()
+        self.report
+            .pods
+            .iter()
+            .map(|(uid, pod)| (uid.clone(), of_pod(pod)))
+            .collect()
     }
 
     /// Rates from the counters now and those of last time. A pod or Room that is new since then starts at its first count.
@@ -213,8 +266,13 @@ impl Observation {
         if let Some(before) = &self.counted {
             let seconds = (now - before.at).as_secs_f64().max(1.0);
             for ((uid, room), count) in &messages {
-                let Some(earlier) = before.messages.get(&(uid.clone(), room.clone())) else { continue };
-                #[allow(clippy::cast_precision_loss, reason = "a rate is shown with two digits")]
+                let Some(earlier) = before.messages.get(&(uid.clone(), room.clone())) else {
+                    continue;
+                };
+                #[allow(
+                    clippy::cast_precision_loss,
+                    reason = "a rate is shown with two digits"
+                )]
                 let rate = count.saturating_sub(*earlier) as f64 / seconds;
                 *self.report.rates.entry(room.clone()).or_insert(0.0) += rate;
             }
@@ -223,14 +281,24 @@ impl Observation {
     }
 
     fn wait(&self, target: &Target, now: Instant) -> Duration {
-        let Some(revision) = &target.revision else { return CALM };
+        let Some(revision) = &target.revision else {
+            return CALM;
+        };
         let catching_up = |pod: &PodTarget| {
             let report = self.report.pods.get(&pod.uid);
-            let fresh = report.is_some_and(|report| report.stats.is_none() && now < report.heard + SILENT_AFTER);
-            let patient = self.pushes.get(&pod.uid).is_none_or(|push| push.revision != *revision || push.count < EAGER_PUSHES);
+            let fresh = report
+                .is_some_and(|report| report.stats.is_none() && now < report.heard + SILENT_AFTER);
+            let patient = self
+                .pushes
+                .get(&pod.uid)
+                .is_none_or(|push| push.revision != *revision || push.count < EAGER_PUSHES);
             fresh || (self.lags(pod, revision) && patient)
         };
-        if target.pods.iter().any(catching_up) { EAGER } else { CALM }
+        if target.pods.iter().any(catching_up) {
+            EAGER
+        } else {
+            CALM
+        }
     }
 }
 

@@ -41,12 +41,18 @@ impl LivePods {
 impl Pods for LivePods {
     fn stats<'a>(&'a self, pod: &'a PodTarget) -> BoxFuture<'a, Result<Stats, StatsError>> {
         async {
-            timeout(PATIENCE, fetch_stats(&pod.ip, OPS_PORT)).await.unwrap_or(Err(StatsError::Timeout))
+            timeout(PATIENCE, fetch_stats(&pod.ip, OPS_PORT))
+                .await
+                .unwrap_or(Err(StatsError::Timeout))
         }
         .boxed()
     }
 
-    fn annotate<'a>(&'a self, pod: &'a PodTarget, value: String) -> BoxFuture<'a, Result<(), kube::Error>> {
+    fn annotate<'a>(
+        &'a self,
+        pod: &'a PodTarget,
+        value: String,
+    ) -> BoxFuture<'a, Result<(), kube::Error>> {
         async move {
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
             // With the UID as a precondition: the pod of that name may be a younger one by now.
@@ -58,20 +64,31 @@ impl Pods for LivePods {
 }
 
 async fn fetch_stats(ip: &str, port: u16) -> Result<Stats, StatsError> {
-    let address: IpAddr = ip.parse().map_err(|error| StatsError::Connect(std::io::Error::other(error)))?;
-    let stream = TcpStream::connect((address, port)).await.map_err(StatsError::Connect)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(StatsError::Http)?;
+    let address: IpAddr = ip
+        .parse()
+        .map_err(|error| StatsError::Connect(std::io::Error::other(error)))?;
+    let stream = TcpStream::connect((address, port))
+        .await
+        .map_err(StatsError::Connect)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(StatsError::Http)?;
     let exchange = async {
         let request = Request::get("/stats")
             .header(header::HOST, "gateway")
             .body(Empty::<Bytes>::new())
             .expect("a constant request is valid");
-        let answer = sender.send_request(request).await.map_err(StatsError::Http)?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(StatsError::Http)?;
         if answer.status() != StatusCode::OK {
             return Err(StatsError::Status(answer.status().as_u16()));
         }
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(StatsError::Body)?;
+        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(StatsError::Body)?;
         serde_json::from_slice(&body.to_bytes()).map_err(StatsError::Json)
     };
     // Driven here and not in a task of its own, so that nothing outlives the timeout around it.
@@ -100,15 +117,27 @@ mod tests {
     async fn stats_are_read_over_http() {
         let port = gateway(r#"{"revision":"abc","connections":7}"#, StatusCode::OK).await;
         let stats = fetch_stats("127.0.0.1", port).await.expect("an answer");
-        assert_eq!((stats.revision.as_deref(), stats.connections), (Some("abc"), 7));
+        assert_eq!(
+            (stats.revision.as_deref(), stats.connections),
+            (Some("abc"), 7)
+        );
     }
 
     #[tokio::test]
     async fn an_answer_that_is_no_success_or_no_json_is_an_error() {
         let port = gateway("busy", StatusCode::SERVICE_UNAVAILABLE).await;
-        assert!(matches!(fetch_stats("127.0.0.1", port).await, Err(StatsError::Status(503))));
+        assert!(matches!(
+            fetch_stats("127.0.0.1", port).await,
+            Err(StatsError::Status(503))
+        ));
         let port = gateway("hello", StatusCode::OK).await;
-        assert!(matches!(fetch_stats("127.0.0.1", port).await, Err(StatsError::Json(_))));
-        assert!(matches!(fetch_stats("no address", port).await, Err(StatsError::Connect(_))));
+        assert!(matches!(
+            fetch_stats("127.0.0.1", port).await,
+            Err(StatsError::Json(_))
+        ));
+        assert!(matches!(
+            fetch_stats("no address", port).await,
+            Err(StatsError::Connect(_))
+        ));
     }
 }

@@ -23,17 +23,13 @@ use serde_json::json;
 
 use super::{Error, reference};
 use crate::{
-    cluster::model::RedisTarget,
-    context::Context,
-    error_chain::describe,
-    key::Key,
-    notify, redis,
+    cluster::model::RedisTarget, context::Context, error_chain::describe, key::Key, notify, redis,
 };
 
 /// Name of the finalizer.
 pub const FINALIZER: &str = "rotunda.dev/history";
 /// How long deletion is tried.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 /// Pause before looking again whether the gateways have let go.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -94,14 +90,21 @@ enum Plan {
 }
 
 fn plan_release(ctx: &Context, room: &Room, cluster_key: &Key) -> Plan {
-    let Some(cluster) = ctx.stores.cluster(cluster_key) else { return Plan::Release };
+    let Some(cluster) = ctx.stores.cluster(cluster_key) else {
+        return Plan::Release;
+    };
     let target = ctx.targets.lock().get(cluster_key).cloned();
-    if cluster.metadata.deletion_timestamp.is_some() && !matches!(target, Some(RedisTarget::External { .. })) {
+    if cluster.metadata.deletion_timestamp.is_some()
+        && !matches!(target, Some(RedisTarget::External { .. }))
+    {
         return Plan::Release;
     }
     let still_runs = ctx.gateways.report(cluster_key).pods.values().any(|pod| {
         let rooms = pod.stats.iter().flat_map(|stats| &stats.rooms);
-        !pod.silent && rooms.into_iter().any(|entry| entry.namespace == room.namespace() && entry.name == room.name())
+        !pod.silent
+            && rooms
+                .into_iter()
+                .any(|entry| entry.namespace == room.namespace() && entry.name == room.name())
     });
     match target {
         Some(target) if !still_runs => Plan::Delete(target, cluster.key_prefix()),
@@ -118,7 +121,10 @@ struct RoomsOf {
 impl RoomsOf {
     fn new(ctx: &Context, room: &Room, cluster: &Key) -> Self {
         let Some(text) = room.spec.match_text() else {
-            return Self { own: None, first: Vec::new() };
+            return Self {
+                own: None,
+                first: Vec::new(),
+            };
         };
         let wanted = if room.spec.pattern.is_some() {
             RoomMatch::Pattern(text.to_owned())
@@ -128,15 +134,22 @@ impl RoomsOf {
         let config = ctx.configs.lock().get(cluster).cloned();
         let others = config.iter().flat_map(|config| &config.rooms);
         // An equal match is that of a younger Room that takes over: then the rooms are its own now.
-        let before = |other: &&RoomConfig| precedence(&other.matches, &wanted).is_lt() || other.matches == wanted;
+        let before = |other: &&RoomConfig| {
+            precedence(&other.matches, &wanted).is_lt() || other.matches == wanted
+        };
         Self {
             own: matcher(&wanted),
-            first: others.filter(before).filter_map(|other| matcher(&other.matches)).collect(),
+            first: others
+                .filter(before)
+                .filter_map(|other| matcher(&other.matches))
+                .collect(),
         }
     }
 
     fn contains(&self, name: &str) -> bool {
-        let (Some(own), Ok(name)) = (&self.own, RoomName::parse(name)) else { return false };
+        let (Some(own), Ok(name)) = (&self.own, RoomName::parse(name)) else {
+            return false;
+        };
         own.matches(&name) && !self.first.iter().any(|other| other.matches(&name))
     }
 }
@@ -149,17 +162,28 @@ fn matcher(wanted: &RoomMatch) -> Option<RoomMatcher> {
 }
 
 fn has_finalizer(room: &Room) -> bool {
-    room.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+    room.finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
 }
 
 fn is_overdue(room: &Room) -> bool {
-    let Some(since) = &room.metadata.deletion_timestamp else { return false };
+    let Some(since) = &room.metadata.deletion_timestamp else {
+        return false;
+    };
     Timestamp::now().duration_since(since.0).unsigned_abs() > PATIENCE
 }
 
 async fn give_up(ctx: &Context, room: &Room, why: &str) {
     let note = format!("the history of this room stays in Redis until it expires: {why}");
-    notify::publish(&ctx.recorder, &reference(room), EventType::Warning, "HistoryNotDeleted", note).await;
+    notify::publish(
+        &ctx.recorder,
+        &reference(room),
+        EventType::Warning,
+        "HistoryNotDeleted",
+        note,
+    )
+    .await;
 }
 
 /// With the resource version as a precondition: a list is replaced as a whole.
@@ -171,7 +195,10 @@ async fn write_finalizer(ctx: &Context, room: &Room, present: bool) -> Result<()
     }
     let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": room.resource_version() } });
     let api: Api<Room> = Api::namespaced(ctx.client.clone(), room.namespace());
-    match api.patch(room.name(), &PatchParams::default(), &Patch::Merge(patch)).await {
+    match api
+        .patch(room.name(), &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(Error::Finalizer(error)),

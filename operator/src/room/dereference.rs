@@ -50,7 +50,9 @@ pub fn dereference(ctx: &Context, room: Arc<Room>) -> Facts {
     let key = Key::new(namespace, name);
     let cluster = ctx.stores.cluster(&key);
     let admits = |room: &Room| {
-        cluster.as_ref().is_some_and(|cluster| admission::admits(cluster, room.namespace(), &ctx.stores))
+        cluster
+            .as_ref()
+            .is_some_and(|cluster| admission::admits(cluster, room.namespace(), &ctx.stores))
     };
     let siblings = ctx.stores.rooms_of(&key);
     Facts {
@@ -58,7 +60,9 @@ pub fn dereference(ctx: &Context, room: Arc<Room>) -> Facts {
         // Only those that want the same can be in each other's way; the others needn't be copied.
         siblings: siblings
             .iter()
-            .filter(|sibling| sibling.spec.match_text() == room.spec.match_text() && admits(sibling))
+            .filter(|sibling| {
+                sibling.spec.match_text() == room.spec.match_text() && admits(sibling)
+            })
             .map(|sibling| sibling.as_ref().clone())
             .collect(),
         ready_pods: ready_pods(&ctx.stores.children(&ctx.stores.pods, &key)),
@@ -72,7 +76,11 @@ fn ready_pods(pods: &[Arc<Pod>]) -> Vec<String> {
     let counts = |pod: &&Arc<Pod>| {
         is_of(pod, Component::Gateway) && is_ready(pod) && pod.metadata.deletion_timestamp.is_none()
     };
-    let mut uids: Vec<String> = pods.iter().filter(counts).filter_map(|pod| pod.uid()).collect();
+    let mut uids: Vec<String> = pods
+        .iter()
+        .filter(counts)
+        .filter_map(|pod| pod.uid())
+        .collect();
     uids.sort();
     uids
 }

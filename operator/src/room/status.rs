@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Computes the status that a Room should have.
-pub fn compute_status(facts: &Facts, acceptance: &Acceptance, now: Time) -> RoomStatus {
+pub fn compute_status(facts: &Facts, acceptance: &Acceptance, now: &Time) -> RoomStatus {
     let room = &facts.room;
     let before = room.status.clone().unwrap_or_default();
     let generation = room.metadata.generation;
@@ -28,22 +28,34 @@ pub fn compute_status(facts: &Facts, acceptance: &Acceptance, now: Time) -> Room
     };
     let programmed = match acceptance {
         Acceptance::Accepted => compute_programmed(facts),
-        Acceptance::Refused(obstacle) => {
-            (ConditionStatus::False, problem(obstacle.reason, "Isn't accepted, see condition Accepted."))
-        }
+        Acceptance::Refused(obstacle) => (
+            ConditionStatus::False,
+            problem(obstacle.reason, "Isn't accepted, see condition Accepted."),
+        ),
     };
     let ready = match (&accepted, &programmed) {
-        ((ConditionStatus::True, _), (ConditionStatus::True, _)) => {
-            (ConditionStatus::True, problem(reason::READY, "In force on every gateway."))
-        }
+        ((ConditionStatus::True, _), (ConditionStatus::True, _)) => (
+            ConditionStatus::True,
+            problem(reason::READY, "In force on every gateway."),
+        ),
         ((ConditionStatus::True, _), programmed) => programmed.clone(),
         (accepted, _) => accepted.clone(),
     };
     let mut conditions = before.conditions;
-    for (type_, (status, problem)) in
-        [(condition::ACCEPTED, accepted), (condition::PROGRAMMED, programmed), (condition::READY, ready)]
-    {
-        set_condition(&mut conditions, type_, status, problem.reason, problem.message, generation, now.clone());
+    for (type_, (status, problem)) in [
+        (condition::ACCEPTED, accepted),
+        (condition::PROGRAMMED, programmed),
+        (condition::READY, ready),
+    ] {
+        set_condition(
+            &mut conditions,
+            type_,
+            status,
+            problem.reason,
+            problem.message,
+            generation,
+            now.clone(),
+        );
     }
     let counts = count(facts);
     RoomStatus {
@@ -59,7 +71,13 @@ pub fn compute_status(facts: &Facts, acceptance: &Acceptance, now: Time) -> Room
 fn compute_programmed(facts: &Facts) -> (ConditionStatus, Problem) {
     let total = facts.ready_pods.len();
     if total == 0 {
-        return (ConditionStatus::False, problem(reason::NO_GATEWAYS, "No gateway pod is ready, so none runs it."));
+        return (
+            ConditionStatus::False,
+            problem(
+                reason::NO_GATEWAYS,
+                "No gateway pod is ready, so none runs it.",
+            ),
+        );
     }
     let wanted = facts.room.metadata.generation.unwrap_or(0);
     let mut running = 0;
@@ -69,9 +87,15 @@ fn compute_programmed(facts: &Facts) -> (ConditionStatus, Problem) {
         match report {
             Some(report) if report.silent => silent.push(report.name.as_str()),
             Some(report) => match entry_of(facts, report) {
-                Some(RoomStats { policy_error: Some(error), .. }) => {
+                Some(RoomStats {
+                    policy_error: Some(error),
+                    ..
+                }) => {
                     let text = format!("Gateway {} can't use its policy: {error}.", report.name);
-                    return (ConditionStatus::False, problem(reason::INVALID_ACCESS, text));
+                    return (
+                        ConditionStatus::False,
+                        problem(reason::INVALID_ACCESS, text),
+                    );
                 }
                 Some(entry) if entry.generation >= wanted => running += 1,
                 _ => {}
@@ -93,13 +117,18 @@ fn compute_programmed(facts: &Facts) -> (ConditionStatus, Problem) {
              {wanted}.",
             silent.join(", ")
         );
-        (ConditionStatus::Unknown, problem(reason::GATEWAY_SILENT, text))
+        (
+            ConditionStatus::Unknown,
+            problem(reason::GATEWAY_SILENT, text),
+        )
     }
 }
 
 fn entry_of<'a>(facts: &Facts, report: &'a PodReport) -> Option<&'a RoomStats> {
     let rooms = &report.stats.as_deref()?.rooms;
-    rooms.iter().find(|room| room.namespace == facts.room.namespace() && room.name == facts.room.name())
+    rooms
+        .iter()
+        .find(|room| room.namespace == facts.room.namespace() && room.name == facts.room.name())
 }
 
 struct Counts {
@@ -111,12 +140,28 @@ struct Counts {
 /// Members add up. A room may be open on several gateways, whose names of rooms we don't know: the fullest gateway's count is
 /// what is certain.
 fn count(facts: &Facts) -> Counts {
-    let entries = || facts.report.pods.values().filter(|pod| !pod.silent).filter_map(|pod| entry_of(facts, pod));
-    let rate = facts.report.rates.get(&Key::new(facts.room.namespace(), facts.room.name())).copied().unwrap_or(0.0);
+    let entries = || {
+        facts
+            .report
+            .pods
+            .values()
+            .filter(|pod| !pod.silent)
+            .filter_map(|pod| entry_of(facts, pod))
+    };
+    let rate = facts
+        .report
+        .rates
+        .get(&Key::new(facts.room.namespace(), facts.room.name()))
+        .copied()
+        .unwrap_or(0.0);
     Counts {
         active_rooms: entries().map(|room| room.active_rooms).max().unwrap_or(0),
         members: entries().map(|room| room.members).sum(),
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is small and not negative")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is small and not negative"
+        )]
         rate: rate.round() as u64,
     }
 }

@@ -1,13 +1,8 @@
 //! Second stage, pure: may this Room be in force, and if not, what has to be changed?
 
 use rotunda_crds::{
-    Room,
-    access::AccessRules,
-    clash::find_clashes,
-    conditions::reason,
-    config::AccessConfig,
-    pattern::RoomPattern,
-    room_name::RoomName,
+    Room, access::AccessRules, clash::find_clashes, conditions::reason, config::AccessConfig,
+    pattern::RoomPattern, room_name::RoomName,
 };
 
 use super::dereference::Facts;
@@ -59,19 +54,39 @@ fn find_match_problem(room: &Room) -> Option<Problem> {
     let spec = &room.spec;
     let text = spec.match_text();
     let error = match (text, spec.pattern.is_some()) {
-        (None, _) => return problem(reason::INVALID_SPEC, "Set exactly one of spec.name and spec.pattern.".to_owned()),
-        (Some(text), true) => RoomPattern::parse(text).err().map(|error| ("pattern", text, error.to_string())),
-        (Some(text), false) => RoomName::parse(text).err().map(|error| ("name", text, error.to_string())),
+        (None, _) => {
+            return problem(
+                reason::INVALID_SPEC,
+                "Set exactly one of spec.name and spec.pattern.".to_owned(),
+            );
+        }
+        (Some(text), true) => RoomPattern::parse(text)
+            .err()
+            .map(|error| ("pattern", text, error.to_string())),
+        (Some(text), false) => RoomName::parse(text)
+            .err()
+            .map(|error| ("name", text, error.to_string())),
     };
     let (field, text, error) = error?;
-    problem(reason::INVALID_SPEC, format!("spec.{field} \"{text}\" can't be used: {error}."))
+    problem(
+        reason::INVALID_SPEC,
+        format!("spec.{field} \"{text}\" can't be used: {error}."),
+    )
 }
 
 fn find_clash(facts: &Facts) -> Option<Problem> {
-    let is_this = |room: &Room| room.namespace() == facts.room.namespace() && room.name() == facts.room.name();
-    let clash = find_clashes(&facts.siblings).into_iter().find(|clash| is_this(&facts.siblings[clash.loser]))?;
+    let is_this = |room: &Room| {
+        room.namespace() == facts.room.namespace() && room.name() == facts.room.name()
+    };
+    let clash = find_clashes(&facts.siblings)
+        .into_iter()
+        .find(|clash| is_this(&facts.siblings[clash.loser]))?;
     let winner = &facts.siblings[clash.winner];
-    let what = if facts.room.spec.pattern.is_some() { "pattern" } else { "name" };
+    let what = if facts.room.spec.pattern.is_some() {
+        "pattern"
+    } else {
+        "name"
+    };
     problem(
         reason::CLASH,
         format!(
@@ -96,7 +111,10 @@ fn find_access_problem(room: &Room) -> Option<Problem> {
 }
 
 // An Option because that is what each caller returns.
-#[allow(clippy::unnecessary_wraps, reason = "keeps each check a chain of early returns")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "keeps each check a chain of early returns"
+)]
 fn problem(reason: &'static str, message: String) -> Option<Problem> {
     Some(Problem { reason, message })
 }

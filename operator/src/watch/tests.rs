@@ -18,7 +18,10 @@ fn object(namespace: &str, name: &str) -> ConfigMap {
 async fn play(events: Vec<(usize, Event<ConfigMap>)>) -> (Vec<String>, Vec<String>) {
     let mut parts: [Vec<_>; 2] = [vec![], vec![]];
     // One channel a watch, fed in the order given, so that the interleaving is that of `events`.
-    let (first, second) = (futures::channel::mpsc::unbounded(), futures::channel::mpsc::unbounded());
+    let (first, second) = (
+        futures::channel::mpsc::unbounded(),
+        futures::channel::mpsc::unbounded(),
+    );
     let senders = [first.0, second.0];
     let told = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
     let (store, writer) = reflector::store();
@@ -29,19 +32,26 @@ async fn play(events: Vec<(usize, Event<ConfigMap>)>) -> (Vec<String>, Vec<Strin
                 Change::Seen(_) => "+",
                 Change::Gone(_) => "-",
             };
-            told.lock().push(format!("{sign}{}", change.object().name_any()));
+            told.lock()
+                .push(format!("{sign}{}", change.object().name_any()));
         }
     };
     let following = tokio::spawn(follow("ConfigMap", vec![first.1, second.1], writer, record));
     for (watch, event) in events {
         parts[watch].push(());
-        senders[watch].unbounded_send(Ok(event)).expect("the follower is alive");
+        senders[watch]
+            .unbounded_send(Ok(event))
+            .expect("the follower is alive");
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
     }
     drop(senders);
     following.await.expect("ends with its watches");
-    let mut names: Vec<String> = store.state().iter().map(|object| object.name_any()).collect();
+    let mut names: Vec<String> = store
+        .state()
+        .iter()
+        .map(|object| object.name_any())
+        .collect();
     names.sort();
     let told = told.lock().clone();
     (told, names)
@@ -98,15 +108,22 @@ async fn relisting_one_namespace_keeps_the_objects_of_the_other() {
 
 #[tokio::test]
 async fn an_object_that_does_not_parse_is_reported_and_left_out() {
-    let parse = |json| serde_json::from_value::<DeserializeGuard<ConfigMap>>(json).expect("guarded");
+    let parse =
+        |json| serde_json::from_value::<DeserializeGuard<ConfigMap>>(json).expect("guarded");
     let events = stream::iter(vec![
-        Ok(Event::Apply(parse(serde_json::json!({ "metadata": { "name": "bad" }, "data": 7 })))),
-        Ok(Event::Apply(parse(serde_json::json!({ "metadata": { "name": "good" } })))),
+        Ok(Event::Apply(parse(
+            serde_json::json!({ "metadata": { "name": "bad" }, "data": 7 }),
+        ))),
+        Ok(Event::Apply(parse(
+            serde_json::json!({ "metadata": { "name": "good" } }),
+        ))),
     ]);
     let reported = parking_lot::Mutex::new(Vec::new());
-    let left: Vec<_> = valid(events, |invalid| reported.lock().push(invalid.metadata.name.clone()))
-        .collect()
-        .await;
+    let left: Vec<_> = valid(events, |invalid| {
+        reported.lock().push(invalid.metadata.name.clone());
+    })
+    .collect()
+    .await;
     assert_eq!(*reported.lock(), [Some("bad".to_owned())]);
     assert_eq!(left.len(), 1);
 }

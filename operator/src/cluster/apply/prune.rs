@@ -15,7 +15,11 @@ use serde::de::DeserializeOwned;
 use super::{Error, Wanted, kind};
 use crate::{cluster::model::Validated, context::Context, key::Key};
 
-pub(super) async fn prune(ctx: &Context, cluster: &Validated, wanted: &Wanted) -> Result<(), Error> {
+pub(super) async fn prune(
+    ctx: &Context,
+    cluster: &Validated,
+    wanted: &Wanted,
+) -> Result<(), Error> {
     let Wanted {
         service_accounts,
         config_maps,
@@ -35,12 +39,19 @@ pub(super) async fn prune(ctx: &Context, cluster: &Validated, wanted: &Wanted) -
 
 /// The kind whose object a store holds, whole or only its metadata.
 pub(super) trait Stored: ResourceExt + Lookup<DynamicType = ()> + Clone + 'static {
-    type Kind: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned;
+    type Kind: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned;
 }
 
 impl<K> Stored for PartialObjectMeta<K>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + 'static,
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + 'static,
 {
     type Kind = K;
 }
@@ -80,10 +91,18 @@ where
         };
         let name = child.name_any();
         match api.delete(&name, &params).await {
-            Ok(_) => tracing::info!(kind = kind::<S::Kind>(), %name, "pruned what is no longer wanted"),
+            Ok(_) => {
+                tracing::info!(kind = kind::<S::Kind>(), %name, "pruned what is no longer wanted");
+            }
             // Gone already, or replaced by another object of that name.
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
-            Err(source) => return Err(Error::Prune { kind: kind::<S::Kind>(), name, source }),
+            Err(source) => {
+                return Err(Error::Prune {
+                    kind: kind::<S::Kind>(),
+                    name,
+                    source,
+                });
+            }
         }
     }
     Ok(())
@@ -92,5 +111,8 @@ where
 /// Whether an object is owned by the cluster of this UID, and not on its way out already.
 fn is_prunable<K: ResourceExt>(object: &K, owner_uid: &str) -> bool {
     object.meta().deletion_timestamp.is_none()
-        && object.owner_references().iter().any(|owner| owner.uid == owner_uid && owner.controller == Some(true))
+        && object
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == owner_uid && owner.controller == Some(true))
 }

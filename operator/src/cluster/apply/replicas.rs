@@ -51,13 +51,20 @@ pub(super) async fn apply_deployment(
 }
 
 async fn apply_replicas(ctx: &Context, key: &Key, replicas: i32) -> Result<(), Error> {
-    let body = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "spec": { "replicas": replicas } });
-    apply_as::<Deployment>(ctx, REPLICAS_MANAGER, key, &body).await.map(drop)
+    let body =
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "spec": { "replicas": replicas } });
+    apply_as::<Deployment>(ctx, REPLICAS_MANAGER, key, &body)
+        .await
+        .map(drop)
 }
 
 /// From memory where its existence is all that counts. Absence is checked at the source, since memory may lag behind our own
 /// creation; so are managed fields, which memory doesn't hold.
-async fn fetch_existing(ctx: &Context, spec: &RealtimeClusterSpec, key: &Key) -> Result<Option<Deployment>, Error> {
+async fn fetch_existing(
+    ctx: &Context,
+    spec: &RealtimeClusterSpec,
+    key: &Key,
+) -> Result<Option<Deployment>, Error> {
     if let (None, Some(known)) = (&spec.autoscaling, ctx.stores.deployments.get(&key.to_ref())) {
         return Ok(Some(known.as_ref().clone()));
     }
@@ -73,7 +80,9 @@ fn plan_replicas(spec: &RealtimeClusterSpec, existing: Option<&Deployment>) -> P
     let Some(existing) = existing else {
         let replicas = spec.gateway.replicas();
         return Plan::Create(match &spec.autoscaling {
-            Some(autoscaling) => replicas.min(autoscaling.max_replicas()).max(autoscaling.min_replicas()),
+            Some(autoscaling) => replicas
+                .min(autoscaling.max_replicas())
+                .max(autoscaling.min_replicas()),
             None => replicas,
         });
     };
@@ -91,7 +100,10 @@ fn plan_replicas(spec: &RealtimeClusterSpec, existing: Option<&Deployment>) -> P
 fn main_manager_owns_replicas(deployment: &Deployment) -> bool {
     deployment.managed_fields().iter().any(|entry| {
         entry.manager.as_deref() == Some(FIELD_MANAGER)
-            && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
+            && entry
+                .fields_v1
+                .as_ref()
+                .is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
     })
 }
 
@@ -121,20 +133,32 @@ mod tests {
     fn without_autoscaling_the_spec_is_always_set() {
         let spec = spec(json!(null));
         assert_eq!(plan_replicas(&spec, None), Plan::Create(4));
-        assert_eq!(plan_replicas(&spec, Some(&deployment(9, "kubectl"))), Plan::Set(4));
+        assert_eq!(
+            plan_replicas(&spec, Some(&deployment(9, "kubectl"))),
+            Plan::Set(4)
+        );
     }
 
     #[test]
     fn with_autoscaling_an_existing_number_stays() {
         let spec = spec(json!({ "minReplicas": 5, "maxReplicas": 10 }));
         assert_eq!(plan_replicas(&spec, None), Plan::Create(5));
-        assert_eq!(plan_replicas(&spec, Some(&deployment(7, "kube-controller-manager"))), Plan::Leave);
-        assert_eq!(plan_replicas(&spec, Some(&deployment(7, REPLICAS_MANAGER))), Plan::Leave);
+        assert_eq!(
+            plan_replicas(&spec, Some(&deployment(7, "kube-controller-manager"))),
+            Plan::Leave
+        );
+        assert_eq!(
+            plan_replicas(&spec, Some(&deployment(7, REPLICAS_MANAGER))),
+            Plan::Leave
+        );
     }
 
     #[test]
     fn a_handover_that_was_interrupted_is_completed() {
         let spec = spec(json!({ "minReplicas": 5, "maxReplicas": 10 }));
-        assert_eq!(plan_replicas(&spec, Some(&deployment(7, FIELD_MANAGER))), Plan::Set(7));
+        assert_eq!(
+            plan_replicas(&spec, Some(&deployment(7, FIELD_MANAGER))),
+            Plan::Set(7)
+        );
     }
 }

@@ -28,9 +28,10 @@ impl Address {
     /// What condition `EndpointReady` says.
     pub(super) fn verdict(&self) -> Verdict {
         match &self.known {
-            Some((host, port)) => {
-                Verdict::Yes(problem(reason::READY, format!("Clients connect to {}.", with_port(host, *port, None))))
-            }
+            Some((host, port)) => Verdict::Yes(problem(
+                reason::READY,
+                format!("Clients connect to {}.", with_port(host, *port, None)),
+            )),
             None => Verdict::No(problem(reason::NO_ADDRESS, self.missing.clone())),
         }
     }
@@ -94,7 +95,14 @@ pub(super) fn compute_endpoint(cluster: &RealtimeCluster, address: &Address) -> 
 }
 
 fn balancer_host(service: &Service) -> Option<String> {
-    let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?.first()?;
+    let ingress = service
+        .status
+        .as_ref()?
+        .load_balancer
+        .as_ref()?
+        .ingress
+        .as_ref()?
+        .first()?;
     let of = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     of(&ingress.hostname).or_else(|| of(&ingress.ip))
 }
@@ -118,5 +126,9 @@ fn with_port(host: &str, port: i32, scheme: Option<Scheme>) -> String {
         Some(Scheme::Wss) => 443,
         None => 0,
     };
-    if port == implied { host } else { format!("{host}:{port}") }
+    if port == implied {
+        host
+    } else {
+        format!("{host}:{port}")
+    }
 }

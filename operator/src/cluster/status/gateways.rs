@@ -11,6 +11,9 @@ use super::{Observed, Problem, Verdict, problem};
 /// Longest part of a container's own message that is repeated.
 const MAX_QUOTE_BYTES: usize = 400;
 
+/// A container that isn't ready after this many restarts is called crashing even while it runs.
+const MANY_RESTARTS: i32 = 3;
+
 /// The gateways in numbers and words.
 #[derive(Debug, Clone)]
 pub(super) struct Summary {
@@ -51,21 +54,35 @@ pub(super) fn summarize(observed: &Observed<'_>) -> Summary {
             desired: observed.cluster.spec.gateway.replicas(),
             replicas: 0,
             ready: 0,
-            verdict: Verdict::No(problem(reason::NO_GATEWAYS, "The gateways haven't been created yet.")),
+            verdict: Verdict::No(problem(
+                reason::NO_GATEWAYS,
+                "The gateways haven't been created yet.",
+            )),
             stall: None,
             rolling: None,
         };
     };
     let status = deployment.status.clone().unwrap_or_default();
-    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let (replicas, ready) = (status.replicas.unwrap_or(0), status.ready_replicas.unwrap_or(0));
+    let desired = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
+    let (replicas, ready) = (
+        status.replicas.unwrap_or(0),
+        status.ready_replicas.unwrap_or(0),
+    );
     let updated = status.updated_replicas.unwrap_or(0);
-    let current = status.observed_generation.unwrap_or(0) >= deployment.metadata.generation.unwrap_or(0);
+    let current =
+        status.observed_generation.unwrap_or(0) >= deployment.metadata.generation.unwrap_or(0);
     let is_rolled_out = current && updated >= desired && replicas <= desired && ready >= desired;
     let trouble = find_pod_problem(observed.pods);
     let rolling = (!is_rolled_out).then(|| {
         if ready == 0 && updated >= replicas {
-            problem(reason::PROGRESSING, format!("{ready} of {desired} gateway pods are ready."))
+            problem(
+                reason::PROGRESSING,
+                format!("{ready} of {desired} gateway pods are ready."),
+            )
         } else {
             problem(
                 reason::ROLLING,
@@ -81,9 +98,16 @@ pub(super) fn summarize(observed: &Observed<'_>) -> Summary {
     } else if let Some(trouble) = &trouble {
         Verdict::No(trouble.problem.clone())
     } else if ready >= desired {
-        Verdict::Yes(problem(reason::READY, format!("{ready} of {desired} gateway pods are ready.")))
+        Verdict::Yes(problem(
+            reason::READY,
+            format!("{ready} of {desired} gateway pods are ready."),
+        ))
     } else {
-        let reason = if ready == 0 { reason::NO_GATEWAYS } else { reason::PODS_NOT_READY };
+        let reason = if ready == 0 {
+            reason::NO_GATEWAYS
+        } else {
+            reason::PODS_NOT_READY
+        };
         let mut message = format!("{ready} of {desired} gateway pods are ready.");
         if let Some(refusal) = config_refusal(observed) {
             message = format!("{message} {refusal}");
@@ -95,7 +119,9 @@ pub(super) fn summarize(observed: &Observed<'_>) -> Summary {
         replicas,
         ready,
         verdict,
-        stall: trouble.filter(|trouble| trouble.user_must_act).map(|trouble| trouble.problem),
+        stall: trouble
+            .filter(|trouble| trouble.user_must_act)
+            .map(|trouble| trouble.problem),
         rolling,
     }
 }
@@ -104,7 +130,11 @@ pub(super) fn summarize(observed: &Observed<'_>) -> Summary {
 fn config_refusal(observed: &Observed<'_>) -> Option<String> {
     observed.report.pods.values().find_map(|pod| {
         let error = pod.stats.as_ref()?.config_error.as_ref()?;
-        Some(format!("Gateway {} can't use its config: {}.", pod.name, quote(error)))
+        Some(format!(
+            "Gateway {} can't use its config: {}.",
+            pod.name,
+            quote(error)
+        ))
     })
 }
 
@@ -130,7 +160,9 @@ pub(super) fn find_pod_problem(pods: &[Arc<Pod>]) -> Option<PodProblem> {
         })
         .collect();
     // The order of pods in memory is arbitrary; a message must not change with it.
-    found.sort_by(|(a_rank, a), (b_rank, b)| (a_rank, &a.problem.message).cmp(&(b_rank, &b.problem.message)));
+    found.sort_by(|(a_rank, a), (b_rank, b)| {
+        (a_rank, &a.problem.message).cmp(&(b_rank, &b.problem.message))
+    });
     found.into_iter().next().map(|(_, problem)| problem)
 }
 
@@ -154,9 +186,10 @@ fn image_problem(pod: &Pod, status: &PodStatus) -> Option<PodProblem> {
             _ => "spec.gateway.image",
         };
         let pod_field = field.replace("image", "pod.imagePullSecrets");
-        // Without the pod's name: each try makes another pod, and the sentence should stay.
+        // Without the pod's name and the kubelet's reason: each try makes another pod, the reason alternates between two, and
+        // the sentence should stay.
         let text = format!(
-            "Image \"{}\" can't be pulled ({waiting_reason}). Check {field}, that the image exists, and {pod_field} if the \
+            "Image \"{}\" can't be pulled. Check {field}, that the image exists, and {pod_field} if the \
              registry asks for a login; details: kubectl describe pod -n {} -l {}.",
             container.image,
             pod.namespace().unwrap_or_default(),
@@ -171,32 +204,31 @@ fn image_problem(pod: &Pod, status: &PodStatus) -> Option<PodProblem> {
 
 fn crash_problem(pod: &Pod, status: &PodStatus) -> Option<PodProblem> {
     containers(status).find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let waiting_reason = waiting.reason.as_deref()?;
-        let text = match waiting_reason {
-            "CrashLoopBackOff" => {
-                let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-                let how = ended.map_or_else(String::new, |ended| {
-                    let said = ended.message.as_deref().map(|text| format!(": {}", quote(text))).unwrap_or_default();
-                    format!(
-                        " (last: {}, exit code {}{said})",
-                        ended.reason.as_deref().unwrap_or("ended"),
-                        ended.exit_code
-                    )
-                });
+        let state = container.state.as_ref();
+        let waiting = state.and_then(|state| state.waiting.as_ref());
+        let waiting_reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+        let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        let text = match (waiting_reason, ended) {
+            (Some(waiting_reason @ ("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError")), _) => {
+                let said = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or("no details");
+                format!("Container \"{}\" can't be started ({waiting_reason}): {}.", container.name, quote(said))
+            }
+            // Between two crashes it runs for a moment, which is no reason to call it well.
+            (waiting_reason, Some(ended))
+                if waiting_reason == Some("CrashLoopBackOff")
+                    || (!container.ready && container.restart_count >= MANY_RESTARTS) =>
+            {
+                let said = ended.message.as_deref().map(|text| format!(": {}", quote(text))).unwrap_or_default();
                 format!(
-                    "Container \"{}\" ends again and again{how}; see: kubectl logs -n {} -l {} -c {} --previous.",
-                    container.name,
+                    "Container \"{name}\" ends again and again (last: {}, exit code {}{said}); see: kubectl logs -n {} -l {} \
+                     -c {name} --previous.",
+                    ended.reason.as_deref().unwrap_or("ended"),
+                    ended.exit_code,
                     pod.namespace().unwrap_or_default(),
                     pod_selector(pod),
-                    container.name,
+                    name = container.name,
                 )
             }
-            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => format!(
-                "Container \"{}\" can't be started ({waiting_reason}): {}",
-                container.name,
-                quote(waiting.message.as_deref().unwrap_or("no details"))
-            ),
             _ => return None,
         };
         Some(PodProblem {
@@ -215,7 +247,11 @@ fn scheduling_problem(pod: &Pod, status: &PodStatus) -> Option<PodProblem> {
     let text = format!(
         "No node takes a pod ({}). Add nodes, or lower the resources or the constraints in spec.{}.",
         quote(refused.message.as_deref().unwrap_or("no details")),
-        match pod.labels().get("app.kubernetes.io/component").map(String::as_str) {
+        match pod
+            .labels()
+            .get("app.kubernetes.io/component")
+            .map(String::as_str)
+        {
             Some("redis") => "redis.managed",
             _ => "gateway",
         }
@@ -228,9 +264,17 @@ fn scheduling_problem(pod: &Pod, status: &PodStatus) -> Option<PodProblem> {
 }
 
 fn pod_selector(pod: &Pod) -> String {
-    let label = |name: &str| pod.labels().get(name).map(|value| format!("{name}={value}"));
+    let label = |name: &str| {
+        pod.labels()
+            .get(name)
+            .map(|value| format!("{name}={value}"))
+    };
     let labels = ["app.kubernetes.io/instance", "app.kubernetes.io/component"];
-    labels.iter().filter_map(|name| label(name)).collect::<Vec<_>>().join(",")
+    labels
+        .iter()
+        .filter_map(|name| label(name))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// Someone else's words, on one line and not too many.

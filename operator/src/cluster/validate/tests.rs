@@ -6,7 +6,10 @@ use rotunda_crds::{Room, config::decode_gzip};
 use serde::Deserialize;
 
 use super::*;
-use crate::key::Key;
+use crate::{
+    cluster::{build::names, dereference::NamedSecret, model::Hidden},
+    key::Key,
+};
 
 const MINIMAL: &str = "
 apiVersion: rotunda.dev/v1alpha1
@@ -34,7 +37,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 /// A cluster, its Rooms and its Secrets as YAML documents, as if they had been read from the API server.
-pub(crate) fn dereferenced(yaml: &str) -> Dereferenced {
+fn dereferenced(yaml: &str) -> Dereferenced {
     let mut cluster = None;
     let mut rooms = Vec::new();
     let mut found = BTreeMap::new();
@@ -42,12 +45,15 @@ pub(crate) fn dereferenced(yaml: &str) -> Dereferenced {
         let value = serde_json::Value::deserialize(document).expect("YAML");
         let parse = "a manifest of that kind";
         match value["kind"].as_str() {
-            Some("RealtimeCluster") => cluster = Some(serde_json::from_value::<RealtimeCluster>(value).expect(parse)),
+            Some("RealtimeCluster") => {
+                cluster = Some(serde_json::from_value::<RealtimeCluster>(value).expect(parse));
+            }
             Some("Room") => rooms.push(serde_json::from_value::<Room>(value).expect(parse)),
             Some("Secret") => {
                 let mut secret: Secret = serde_json::from_value(value).expect(parse);
                 let written = secret.string_data.take().unwrap_or_default().into_iter();
-                let entries = written.map(|(name, text)| (name, k8s_openapi::ByteString(text.into_bytes())));
+                let entries =
+                    written.map(|(name, text)| (name, k8s_openapi::ByteString(text.into_bytes())));
                 secret.data.get_or_insert_default().extend(entries);
                 found.insert(secret.name_any(), NamedSecret::from(secret));
             }
@@ -57,7 +63,10 @@ pub(crate) fn dereferenced(yaml: &str) -> Dereferenced {
     let cluster = Arc::new(cluster.expect("a RealtimeCluster"));
     let names = super::super::dereference::secret_names(&cluster);
     Dereferenced {
-        secrets: names.into_iter().map(|name| (name.clone(), found.get(&name).cloned())).collect(),
+        secrets: names
+            .into_iter()
+            .map(|name| (name.clone(), found.get(&name).cloned()))
+            .collect(),
         redis_secret: found.get(&names::redis(cluster.name())).cloned(),
         fresh_password: Hidden("drawn-for-this-test".to_owned()),
         rooms,
@@ -71,7 +80,9 @@ pub(crate) fn dereferenced(yaml: &str) -> Dereferenced {
 
 /// The same, through the real stage.
 pub(crate) fn fixture(yaml: &str) -> Validated {
-    validate(&dereferenced(yaml), &settings()).expect("a valid cluster").validated
+    validate(&dereferenced(yaml), &settings())
+        .expect("a valid cluster")
+        .validated
 }
 
 fn refusal(yaml: &str) -> Refusal {
@@ -98,18 +109,29 @@ fn a_missing_entry_is_refused_with_the_entries_there_are() {
 
 #[test]
 fn all_problems_are_told_at_once() {
-    let cluster = MINIMAL.replace("  auth:", "  tls: { secretName: chat-tls }\n  auth:\n    apiKeysSecretRef: { name: keys }");
+    let cluster = MINIMAL.replace(
+        "  auth:",
+        "  tls: { secretName: chat-tls }\n  auth:\n    apiKeysSecretRef: { name: keys }",
+    );
     let refusal = refusal(&cluster);
     assert_eq!(refusal.problems.len(), 3, "{refusal:?}");
     let message = refusal.message();
-    assert!(message.contains("kubectl create secret tls chat-tls -n demo --cert=tls.crt --key=tls.key"), "{message}");
-    assert!(message.contains("kubectl create secret generic keys -n demo"), "{message}");
+    assert!(
+        message.contains("kubectl create secret tls chat-tls -n demo --cert=tls.crt --key=tls.key"),
+        "{message}"
+    );
+    assert!(
+        message.contains("kubectl create secret generic keys -n demo"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_redis_url_of_an_unknown_scheme_is_refused_without_showing_it() {
-    let cluster =
-        MINIMAL.replace("  auth:", "  redis: { external: { urlSecretRef: { name: my-redis, key: url } } }\n  auth:");
+    let cluster = MINIMAL.replace(
+        "  auth:",
+        "  redis: { external: { urlSecretRef: { name: my-redis, key: url } } }\n  auth:",
+    );
     let url = "
 kind: Secret
 apiVersion: v1
@@ -119,13 +141,20 @@ stringData: { url: 'http://:hunter2@redis' }
     let refusal = refusal(&with(&[&cluster, SECRET, url]));
     assert_eq!(refusal.reason(), reason::SECRET_INVALID);
     assert!(!refusal.message().contains("hunter2"));
-    assert!(refusal.message().contains("redis+cluster://"), "{}", refusal.message());
+    assert!(
+        refusal.message().contains("redis+cluster://"),
+        "{}",
+        refusal.message()
+    );
 }
 
 #[test]
 fn a_name_that_no_service_can_have_is_refused() {
     for name in ["1st", "a-name-of-many-words-that-goes-on-and-on-and-on"] {
-        let refusal = refusal(&with(&[&MINIMAL.replace("name: chat,", &format!("name: {name},")), SECRET]));
+        let refusal = refusal(&with(&[
+            &MINIMAL.replace("name: chat,", &format!("name: {name},")),
+            SECRET,
+        ]));
         assert_eq!(refusal.reason(), reason::INVALID_SPEC, "{name}");
     }
 }
@@ -140,14 +169,26 @@ fn secrets_are_copied_and_named_by_their_version_only() {
         b"redis+cluster://:drawn-for-this-test@chat-redis.demo.svc:6379"
     );
     let config = decode_gzip(&before.config.gzip).expect("a config");
-    assert_eq!(config.secrets_revision.as_bytes(), before.secret_files.0["revision"]);
+    assert_eq!(
+        config.secrets_revision.as_bytes(),
+        before.secret_files.0["revision"]
+    );
     assert_eq!(config.revision, before.config.revision);
 
-    let other_content = fixture(&with(&[MINIMAL, &SECRET.replace("not-a-real-secret", "changed")]));
-    assert_eq!(other_content.config.revision, before.config.revision, "content must not be part of a revision");
+    let other_content = fixture(&with(&[
+        MINIMAL,
+        &SECRET.replace("not-a-real-secret", "changed"),
+    ]));
+    assert_eq!(
+        other_content.config.revision, before.config.revision,
+        "content must not be part of a revision"
+    );
     let other_version = fixture(&with(&[MINIMAL, &SECRET.replace("'7'", "'8'")]));
     assert_ne!(other_version.config.revision, before.config.revision);
-    assert_ne!(other_version.secret_files.0["revision"], before.secret_files.0["revision"]);
+    assert_ne!(
+        other_version.secret_files.0["revision"],
+        before.secret_files.0["revision"]
+    );
 }
 
 fn room(generation: i64, max_messages: u32) -> String {
@@ -172,16 +213,31 @@ fn an_edited_room_gives_another_revision_and_the_same_edit_the_same() {
 fn a_paused_room_keeps_the_policy_in_force_or_stays_out() {
     let mut edited = dereferenced(&with(&[MINIMAL, SECRET, &room(2, 20)]));
     edited.paused_rooms.insert(Key::new("demo", "lobby"));
-    let rooms = |input: &Dereferenced| validate(input, &settings()).expect("valid").config.rooms.clone();
+    let rooms = |input: &Dereferenced| {
+        validate(input, &settings())
+            .expect("valid")
+            .config
+            .rooms
+            .clone()
+    };
     assert!(rooms(&edited).is_empty());
     let before = dereferenced(&with(&[MINIMAL, SECRET, &room(1, 10)]));
     edited.previous = Some(validate(&before, &settings()).expect("valid").config);
-    assert_eq!((rooms(&edited)[0].generation, rooms(&edited)[0].policy.history.max_messages), (1, 10));
+    assert_eq!(
+        (
+            rooms(&edited)[0].generation,
+            rooms(&edited)[0].policy.history.max_messages
+        ),
+        (1, 10)
+    );
 }
 
 #[test]
 fn what_this_version_leaves_out_is_said() {
-    let cluster = MINIMAL.replace("  auth:", "  edge: { nginx: {} }\n  monitoring: { serviceMonitor: true }\n  auth:");
+    let cluster = MINIMAL.replace(
+        "  auth:",
+        "  edge: { nginx: {} }\n  monitoring: { serviceMonitor: true }\n  auth:",
+    );
     let left_out = fixture(&with(&[&cluster, SECRET])).left_out;
     assert_eq!(left_out.len(), 2);
     assert!(left_out[0].starts_with("spec.edge "), "{left_out:?}");
@@ -194,5 +250,8 @@ kind: Secret
 apiVersion: v1
 metadata: { name: chat-redis, namespace: demo }
 ";
-    assert_eq!(refusal(&with(&[MINIMAL, SECRET, secret])).reason(), reason::SECRET_INVALID);
+    assert_eq!(
+        refusal(&with(&[MINIMAL, SECRET, secret])).reason(),
+        reason::SECRET_INVALID
+    );
 }
