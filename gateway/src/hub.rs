@@ -200,7 +200,7 @@ impl Hub {
         let Some(room) = self.rooms.get(name) else {
             return false;
         };
-        let was_in = room.exit(connection.id, leave);
+        let was_in = room.exit(connection.id, leave).is_some();
         if was_in {
             self.settle_later(&room, &connection.user);
         }
@@ -362,9 +362,15 @@ impl Entry<'_> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         self.connection.remove_room(&self.room.name);
-        if self.room.exit(self.connection.id, Leave::Now) {
-            self.hub.settle_later(self.room, &self.connection.user);
+        let Some(told) = self.room.exit(self.connection.id, Leave::Now) else {
+            return;
+        };
+        if told {
+            // It was in and joined again: that this failed must not leave it believing that it still is.
+            let left = event::left(&None, &self.room.name, Some("unavailable"));
+            self.connection.outbox.push(left).ok();
         }
+        self.hub.settle_later(self.room, &self.connection.user);
     }
 }
 

@@ -116,7 +116,9 @@ impl Room {
         {
             state.replaying += 1;
         }
-        let counted = before.is_some_and(|subscriber| subscriber.counted);
+        let (told, counted) = before.map_or((false, false), |subscriber| {
+            (subscriber.told, subscriber.counted)
+        });
         if counts && !counted {
             state.users.add(&connection.user);
         }
@@ -124,25 +126,25 @@ impl Room {
             connection: Arc::clone(connection),
             ticket,
             phase: Phase::Joining,
+            told,
             counted: counted || counts,
         };
         state.subscribers.insert(connection.id, subscriber);
         Ok(ticket)
     }
 
-    /// Lets a connection go. Whether it was there; its user may have a [`Room::next_call`] now.
-    pub fn exit(&self, connection: ConnectionId, leave: Leave) -> bool {
+    /// Lets a connection go; its user may have a [`Room::next_call`] now. `None` if it wasn't there, else whether it had been told
+    /// that it is in.
+    pub fn exit(&self, connection: ConnectionId, leave: Leave) -> Option<bool> {
         let mut state = self.state.lock();
-        let Some(subscriber) = state.subscribers.remove(&connection) else {
-            return false;
-        };
+        let subscriber = state.subscribers.remove(&connection)?;
         if !matches!(subscriber.phase, Phase::Live { .. }) {
             state.end_replay();
         }
         if subscriber.counted {
             state.users.remove(&subscriber.connection.user, leave);
         }
-        true
+        Some(subscriber.told)
     }
 
     /// What the broker must be told about a user.

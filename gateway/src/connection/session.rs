@@ -43,11 +43,11 @@ pub struct Wishes {
 /// A command under way. Boxed: an idle connection holds none.
 type Running = Pin<Box<dyn Future<Output = Result<(), CloseReason>> + Send>>;
 
-/// Runs a connection to its end.
+/// Runs a connection to its end. The socket is boxed so that the layers of this future don't each hold room for it.
 pub async fn run<S>(
     gateway: Arc<Gateway>,
     connection: Arc<Connection>,
-    mut socket: Socket<S>,
+    mut socket: Box<Socket<S>>,
     wishes: Wishes,
 ) -> CloseReason
 where

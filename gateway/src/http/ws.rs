@@ -19,10 +19,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::Instrument;
 
 use super::token::{self, Offer, query_values};
-use crate::auth::Identity;
-use crate::connection::Outbox;
 use crate::connection::session::{self, Wishes};
 use crate::connection::socket::Socket;
+use crate::connection::{Connection, Outbox};
 use crate::dialect::command;
 use crate::dialect::{CloseReason, ErrorCode, Failure, SUBPROTOCOL, event};
 use crate::gateway::Gateway;
@@ -98,28 +97,29 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) 
         let Some((stream, read_ahead)) = take_stream(upgrade).await else {
             return task_gateway.metrics.refused("lost");
         };
-        let socket = Socket::new(stream, &read_ahead, max_frame);
-        run(task_gateway, socket, admitted, wishes, peer, started).await;
+        let socket = Box::new(Socket::new(stream, &read_ahead, max_frame));
+        let connection = match admitted.and_then(|identity| task_gateway.connected(identity)) {
+            Ok(connection) => connection,
+            Err(reason) => return refuse(&task_gateway, socket, reason).await,
+        };
+        task_gateway
+            .metrics
+            .handshake_seconds
+            .observe(started.elapsed().as_secs_f64());
+        // A task of its own, so that what the handshake held is not held for as long as the connection lasts.
+        let session = run(Arc::clone(&task_gateway), connection, socket, wishes, peer);
+        task_gateway.tracker.spawn(session);
     });
     switching_protocols(&accept, Offer::of(request.headers()).named)
 }
 
 async fn run(
     gateway: Arc<Gateway>,
-    socket: Socket<TcpStream>,
-    admitted: Result<Identity, CloseReason>,
+    connection: Arc<Connection>,
+    socket: Box<Socket<TcpStream>>,
     wishes: Wishes,
     peer: Option<SocketAddr>,
-    started: Instant,
 ) {
-    let connection = match admitted.and_then(|identity| gateway.connected(identity)) {
-        Ok(connection) => connection,
-        Err(reason) => return refuse(&gateway, socket, reason).await,
-    };
-    gateway
-        .metrics
-        .handshake_seconds
-        .observe(started.elapsed().as_secs_f64());
     if gateway.is_draining() {
         connection
             .outbox
@@ -127,17 +127,15 @@ async fn run(
             .ok();
     }
     let span = tracing::debug_span!("connection", id = %connection.id, transport = "websocket");
-    async {
-        tracing::debug!(?peer, user = %connection.user, "connected");
-        let reason = session::run(gateway, Arc::clone(&connection), socket, wishes).await;
-        tracing::debug!(reason = reason.reason(), "disconnected");
-    }
-    .instrument(span)
-    .await;
+    tracing::debug!(parent: &span, ?peer, user = %connection.user, "connected");
+    let reason = session::run(gateway, connection, socket, wishes)
+        .instrument(span.clone())
+        .await;
+    tracing::debug!(parent: &span, reason = reason.reason(), "disconnected");
 }
 
 /// Tells a client by close code why it isn't let in.
-async fn refuse(gateway: &Gateway, mut socket: Socket<TcpStream>, reason: CloseReason) {
+async fn refuse(gateway: &Gateway, mut socket: Box<Socket<TcpStream>>, reason: CloseReason) {
     gateway.metrics.refused(reason.reason());
     let nothing = Outbox::new(0, Gauge::default());
     let closing = socket.close(reason, &nothing, &gateway.metrics);

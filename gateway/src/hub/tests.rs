@@ -281,6 +281,20 @@ async fn joining_again_starts_over_from_the_position_given() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_second_join_that_fails_ends_the_membership_and_says_so() {
+    let (gateway, broker) = gateway(config(&["lobby"]));
+    broker.say("lobby", 2);
+    let mut alice = joined(&gateway, "alice", None).await;
+    broker.faults.lock().fail_reads = 1;
+    let failure = join(&gateway, &alice, "lobby", Some(at(1, 1)))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.code, ErrorCode::Unavailable);
+    assert_eq!(alice.next_of("left").await["reason"], "unavailable");
+    assert!(!alice.connection.is_in(&room("lobby")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_consumer_is_ended_and_the_others_go_on() {
     let mut config = config(&["lobby"]);
     config.limits.send_queue_bytes = 3000;

@@ -46,6 +46,8 @@ pub(super) struct Subscriber {
     /// Which of its joins counts; a replay of an earlier one stops.
     pub(super) ticket: u64,
     pub(super) phase: Phase,
+    /// It has been told that it is in.
+    pub(super) told: bool,
     /// Its user is counted in `users`.
     pub(super) counted: bool,
 }
@@ -131,6 +133,7 @@ impl State {
             return Switch::Gone;
         }
         subscriber.phase = phase;
+        subscriber.told = true;
         if matches!(phase, Phase::Live { .. }) {
             self.end_replay();
         }

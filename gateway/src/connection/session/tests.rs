@@ -45,7 +45,7 @@ fn serve_pipe(
     let served = run(
         Arc::clone(gateway),
         connection,
-        Socket::new(near, &[], MAX_FRAME),
+        Box::new(Socket::new(near, &[], MAX_FRAME)),
         wishes,
     );
     (far, tokio::spawn(served))
