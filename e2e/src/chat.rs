@@ -62,6 +62,13 @@ impl Chat {
         Self::apply(&self.namespace, changes).await.map(drop)
     }
 
+    /// `kubectl patch` of the cluster, as a JSON merge patch.
+    pub async fn patch(&self, patch: &Value) -> Result<()> {
+        let patch = patch.to_string();
+        let arguments = ["patch", "rtc", CLUSTER, "--type=merge", "--patch", &patch];
+        self.namespace.kubectl(&arguments).await.map(drop)
+    }
+
     /// Applies a Room whose object and room have the same name, with more in its spec.
     pub async fn room(&self, name: &str, spec: &Value) -> Result<()> {
         let manifest = room(name, spec).to_string();
@@ -95,6 +102,20 @@ impl Chat {
         self.namespace.ready_pods(GATEWAYS, count).await
     }
 
+    /// The same, waiting also until those that went have handed over and are gone.
+    pub async fn settled_gateways(&self, count: usize) -> Result<Vec<RunningPod>> {
+        const LIMIT: Duration = Duration::from_mins(1);
+        let pods = self.gateways(count).await?;
+        eventually("no other gateway pod is left", LIMIT, async || {
+            let get = ["get", "pods", "--selector", GATEWAYS, "--output=name"];
+            let left = self.namespace.kubectl(&get).await?;
+            ensure!(left.lines().count() == count, "{left}");
+            Ok(())
+        })
+        .await?;
+        Ok(pods)
+    }
+
     /// The one Redis pod, once it is ready.
     pub async fn redis(&self) -> Result<RunningPod> {
         let pods = self.namespace.ready_pods(REDIS, 1).await?;
@@ -113,6 +134,17 @@ impl Chat {
         .await
     }
 
+    /// The address of the LoadBalancer, where HTTP is served too.
+    pub async fn address(&self) -> Result<String> {
+        self.endpoint().await?;
+        let status = self.get().await?.status.unwrap_or_default();
+        Ok(status
+            .endpoint
+            .unwrap_or_default()
+            .address
+            .unwrap_or_default())
+    }
+
     /// A user's connection through the LoadBalancer.
     pub async fn client(&self, user: &str) -> Result<RealtimeClient> {
         RealtimeClient::connect(&self.endpoint().await?, &token(user)?).await
@@ -128,6 +160,11 @@ impl RunningPod {
     /// Where a gateway pod takes WebSockets.
     pub fn endpoint(&self) -> String {
         format!("ws://{}:8080/v1/ws", self.ip)
+    }
+
+    /// `host:port` where a gateway pod takes requests of clients.
+    pub fn address(&self) -> String {
+        format!("{}:8080", self.ip)
     }
 
     /// What a gateway pod says about itself.

@@ -1,16 +1,25 @@
 //! Traffic that goes on whatever happens: followers stay in a room as a client library does, a publisher counts upwards.
 //! In the end it is known whether a message was lost, doubled, or out of order.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use rand::Rng;
 use serde_json::{Value, json};
-use tokio::{sync::watch, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    eventually::eventually,
     http,
     realtime::{Closed, Delivered, RealtimeClient},
 };
@@ -22,7 +31,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Follower {
     task: JoinHandle<Result<Story>>,
-    seen: watch::Receiver<usize>,
+    /// The number to come next.
+    next: watch::Receiver<u64>,
     stop: CancellationToken,
 }
 
@@ -42,23 +52,34 @@ pub struct Story {
 }
 
 impl Story {
-    /// That it got each of the numbers that a publisher sent, in order, once, without a doubt.
+    /// That it got each number that a publisher sent, from 0, in order, once, without a doubt.
     pub fn ensure_whole(&self, count: u64) -> Result<()> {
-        let numbers: Vec<u64> = self
-            .messages
-            .iter()
-            .filter_map(|message| message.data.as_u64())
-            .collect();
-        let expected: Vec<u64> = (0..count).collect();
-        let differs = numbers.iter().zip(&expected).position(|(a, b)| a != b);
-        ensure!(
-            numbers == expected,
-            "of {count} messages {} came; the first that differs: {:?}; around it {:?}; cuts: {:?}",
-            numbers.len(),
-            differs,
-            differs.map(|at| &numbers[at.saturating_sub(2)..numbers.len().min(at + 3)]),
-            self.cuts,
-        );
+        self.ensure_whole_from(0, count)
+    }
+
+    /// The same for someone who joined while the publisher was at work.
+    pub fn ensure_whole_since_joining(&self, count: u64) -> Result<()> {
+        let first = self.numbers().next().unwrap_or(count);
+        self.ensure_whole_from(first, count)
+    }
+
+    fn ensure_whole_from(&self, first: u64, count: u64) -> Result<()> {
+        let numbers: Vec<u64> = self.numbers().collect();
+        let expected: Vec<u64> = (first..count).collect();
+        let wrong =
+            (0..numbers.len().max(expected.len())).find(|&at| numbers.get(at) != expected.get(at));
+        if let Some(at) = wrong {
+            bail!(
+                "of {} messages {} came; from the first wrong one on: {:?}, not {:?}; {} moves, cuts: {:?}, gaps: {:?}",
+                expected.len(),
+                numbers.len(),
+                numbers.iter().skip(at).take(5).collect::<Vec<_>>(),
+                expected.get(at),
+                self.moves,
+                self.cuts,
+                self.gaps,
+            );
+        }
         ensure!(
             self.unrecovered == 0 && self.gaps.is_empty(),
             "{} joins were not recovered, gaps: {:?}",
@@ -67,52 +88,53 @@ impl Story {
         );
         Ok(())
     }
+
+    fn numbers(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.messages
+            .iter()
+            .filter_map(|message| message.data.as_u64())
+    }
 }
 
 impl Follower {
     /// Joins a room through an endpoint, `ws://…/v1/ws`.
     pub async fn join(endpoint: &str, token: &str, room: &str) -> Result<Self> {
+        Self::join_at(endpoint, endpoint, token, room).await
+    }
+
+    /// Joins a room through one endpoint, and will come back through another.
+    pub async fn join_at(first: &str, endpoint: &str, token: &str, room: &str) -> Result<Self> {
         let mut connection = Connection {
-            endpoint: endpoint.to_owned(),
+            endpoint: first.to_owned(),
             token: token.to_owned(),
             room: room.to_owned(),
             last_seen_id: None,
             story: Story::default(),
         };
         let client = connection.open().await?;
-        let (sender, seen) = watch::channel(0);
+        endpoint.clone_into(&mut connection.endpoint);
+        let (sender, next) = watch::channel(0);
         let stop = CancellationToken::new();
         let task = tokio::spawn(connection.follow(client, sender, stop.clone()));
-        Ok(Self { task, seen, stop })
+        Ok(Self { task, next, stop })
     }
 
-    /// How many messages it has got so far.
-    pub fn seen(&self) -> usize {
-        *self.seen.borrow()
+    /// Waits until it has got the number before `next`.
+    pub async fn got(&mut self, next: u64) -> Result<()> {
+        let wait = self.next.wait_for(|&got| got >= next);
+        timeout(PATIENCE, wait)
+            .await
+            .with_context(|| format!("number {next} never came"))?
+            .map(drop)
+            .context("it has given up")
     }
 
-    /// Waits until it has got that many messages; then leaves and tells its story.
-    pub async fn finish(self, count: u64) -> Result<Story> {
-        let count = usize::try_from(count)?;
-        let all = eventually("the follower has every message", PATIENCE, async || {
-            ensure!(
-                self.seen() >= count || self.task.is_finished(),
-                "{} of {count}",
-                self.seen()
-            );
-            Ok(())
-        })
-        .await;
+    /// Waits until it has got the last of a publisher's `count` numbers; then leaves and tells its story.
+    pub async fn finish(mut self, count: u64) -> Result<Story> {
+        // One that never gets it has its story to tell as well: what is missing says more than that something is.
+        self.got(count).await.ok();
         self.stop.cancel();
-        let story = self.task.await??;
-        match all {
-            Ok(()) => Ok(story),
-            // Which message it is that never came says more than how many did.
-            Err(error) => story
-                .ensure_whole(count as u64)
-                .context(error)
-                .map(|()| story),
-        }
+        self.task.await?
     }
 }
 
@@ -128,7 +150,7 @@ impl Connection {
     async fn follow(
         mut self,
         mut client: RealtimeClient,
-        seen: watch::Sender<usize>,
+        next: watch::Sender<u64>,
         stop: CancellationToken,
     ) -> Result<Story> {
         let mut move_at: Option<tokio::time::Instant> = None;
@@ -145,8 +167,8 @@ impl Connection {
                     return Ok(self.story);
                 }
                 () = moving => {
-                    let next = self.open().await?;
-                    std::mem::replace(&mut client, next).close().await.ok();
+                    let opened = self.open().await?;
+                    std::mem::replace(&mut client, opened).close().await.ok();
                     self.story.moves += 1;
                     move_at = None;
                 }
@@ -157,7 +179,9 @@ impl Connection {
                             move_at.get_or_insert(tokio::time::Instant::now() + after);
                         }
                         self.take(&frame)?;
-                        seen.send_replace(self.story.messages.len());
+                        if let Some(number) = self.story.numbers().next_back() {
+                            next.send_replace(number + 1);
+                        }
                     }
                     Err(closed) => {
                         self.story.cuts.push(closed);
@@ -221,7 +245,8 @@ impl Connection {
 /// Publishes 0, 1, 2, … into a room, each until it is acknowledged.
 #[derive(Debug)]
 pub struct Publisher {
-    task: JoinHandle<Result<u64>>,
+    task: JoinHandle<Result<()>>,
+    count: Arc<AtomicU64>,
     stop: CancellationToken,
 }
 
@@ -229,46 +254,62 @@ impl Publisher {
     /// Starts, with a pause between two messages. `address` is `host:port` of gateways.
     pub fn start(address: &str, token: &str, room: &str, pause: Duration) -> Self {
         let stop = CancellationToken::new();
-        let url = format!("http://{address}/v1/rooms/{room}/messages");
-        let task = tokio::spawn(publish(url, format!("Bearer {token}"), pause, stop.clone()));
-        Self { task, stop }
+        let count = Arc::new(AtomicU64::new(0));
+        let publishing = Publishing {
+            url: format!("http://{address}/v1/rooms/{room}/messages"),
+            authorization: format!("Bearer {token}"),
+            pause,
+            count: count.clone(),
+        };
+        let task = tokio::spawn(publishing.run(stop.clone()));
+        Self { task, count, stop }
+    }
+
+    /// How many were acknowledged so far.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Stops; returns how many were acknowledged.
     pub async fn finish(self) -> Result<u64> {
         self.stop.cancel();
-        self.task.await?
+        self.task.await??;
+        Ok(self.count.load(Ordering::Relaxed))
     }
 }
 
-async fn publish(
+struct Publishing {
     url: String,
     authorization: String,
     pause: Duration,
-    stop: CancellationToken,
-) -> Result<u64> {
-    const RETRY: Duration = Duration::from_millis(100);
-    // Unlike any other publisher's: an earlier one may have been in the room.
-    let run: u64 = rand::rng().random();
-    let headers = [("authorization", authorization.as_str())];
-    let mut count = 0_u64;
-    while !stop.is_cancelled() {
-        let body = json!({ "data": count, "key": format!("{run:x}-{count}") });
-        let start = Instant::now();
-        // With a key it may be sent again whatever came of the first try.
-        while let Err(error) = try_publish(&url, &headers, &body).await {
-            ensure!(
-                start.elapsed() < PATIENCE,
-                "message {count} was never acknowledged: {error:#}"
-            );
-            sleep(RETRY).await;
-        }
-        count += 1;
-        sleep(pause).await;
-    }
-    Ok(count)
+    count: Arc<AtomicU64>,
 }
 
-async fn try_publish(url: &str, headers: &[(&str, &str)], body: &Value) -> Result<Value> {
-    http::post(url, headers, body).await?.json()
+impl Publishing {
+    async fn run(self, stop: CancellationToken) -> Result<()> {
+        const RETRY: Duration = Duration::from_millis(100);
+        // Unlike any other publisher's: an earlier one may have been in the room.
+        let run: u64 = rand::rng().random();
+        while !stop.is_cancelled() {
+            let count = self.count.load(Ordering::Relaxed);
+            let body = json!({ "data": count, "key": format!("{run:x}-{count}") });
+            let start = Instant::now();
+            // With a key it may be sent again whatever came of the first try.
+            while let Err(error) = self.try_publish(&body).await {
+                ensure!(
+                    start.elapsed() < PATIENCE,
+                    "message {count} was never acknowledged: {error:#}"
+                );
+                sleep(RETRY).await;
+            }
+            self.count.store(count + 1, Ordering::Relaxed);
+            sleep(self.pause).await;
+        }
+        Ok(())
+    }
+
+    async fn try_publish(&self, body: &Value) -> Result<Value> {
+        let headers = [("authorization", self.authorization.as_str())];
+        http::post(&self.url, &headers, body).await?.json()
+    }
 }

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod conditions;
 pub mod demo;
 pub mod eventually;
+pub mod examples;
 pub mod follower;
 pub mod http;
 pub mod install;
