@@ -10,6 +10,7 @@ use kube::{
 };
 
 use crate::{
+    install::install_with,
     local::{
         command::{last_lines, output_with_input},
         images::Images,
@@ -98,6 +99,12 @@ impl Cluster {
     /// What `helm` prints.
     pub async fn helm(&self, arguments: &[&str]) -> Result<String> {
         output_with_input(&mut self.target.tool(&self.layout, "helm", arguments), "").await
+    }
+
+    /// Installs the operator as `rotunda-local install` does, with further values of the chart, as `name=value`.
+    pub async fn install_operator(&self, values: &[&str]) -> Result<()> {
+        let images = Images::load(&self.layout)?;
+        install_with(&self.layout, &self.target, &images, values).await
     }
 
     /// One of the images built for this cluster: `rotunda-operator`, `rotunda-gateway` or `rotunda-redis`.

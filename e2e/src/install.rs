@@ -12,7 +12,7 @@ use crate::{
 /// Where the operator lives.
 pub const NAMESPACE: &str = "rotunda-system";
 /// The Helm release, and part of the operator's names.
-const RELEASE: &str = "rotunda";
+pub const RELEASE: &str = "rotunda";
 
 /// The repository's root.
 pub(crate) fn repository() -> PathBuf {
@@ -21,35 +21,47 @@ pub(crate) fn repository() -> PathBuf {
 
 /// Installs, or upgrades what is installed, and waits until it is ready.
 pub async fn install(layout: &Layout, target: &Target, images: &Images) -> Result<()> {
-    step("installing the operator with Helm", async {
-        let chart = repository().join("charts/rotunda");
-        let chart = chart.to_str().context("a repository whose path is text")?;
-        let (operator, operator_tag) = images.repository_and_tag("rotunda-operator")?;
-        let (gateway, gateway_tag) = images.repository_and_tag("rotunda-gateway")?;
-        let values = [
-            format!("image.repository={operator}"),
-            format!("image.tag={operator_tag}"),
-            format!("gatewayImage.repository={gateway}"),
-            format!("gatewayImage.tag={gateway_tag}"),
-            format!("redisImage={}", images.reference("rotunda-redis")?),
-        ];
-        let mut arguments = vec![
-            "upgrade",
-            "--install",
-            RELEASE,
-            chart,
-            "--namespace",
-            NAMESPACE,
-        ];
-        arguments.extend(["--create-namespace", "--wait", "--timeout=3m"]);
-        // As text: a tag of digits alone would be read as a number.
-        arguments.extend(values.iter().flat_map(|value| ["--set-string", value]));
-        let Err(error) = output(&mut target.tool(layout, "helm", &arguments)).await else {
-            return Ok(());
-        };
-        bail!("{error:#}\n{}", why_not_ready(layout, target).await);
-    })
+    step(
+        "installing the operator with Helm",
+        install_with(layout, target, images, &[]),
+    )
     .await
+}
+
+/// The same with further values of the chart, as `name=value`.
+pub(crate) async fn install_with(
+    layout: &Layout,
+    target: &Target,
+    images: &Images,
+    further: &[&str],
+) -> Result<()> {
+    let chart = repository().join("charts/rotunda");
+    let chart = chart.to_str().context("a repository whose path is text")?;
+    let (operator, operator_tag) = images.repository_and_tag("rotunda-operator")?;
+    let (gateway, gateway_tag) = images.repository_and_tag("rotunda-gateway")?;
+    let values = [
+        format!("image.repository={operator}"),
+        format!("image.tag={operator_tag}"),
+        format!("gatewayImage.repository={gateway}"),
+        format!("gatewayImage.tag={gateway_tag}"),
+        format!("redisImage={}", images.reference("rotunda-redis")?),
+    ];
+    let mut arguments = vec![
+        "upgrade",
+        "--install",
+        RELEASE,
+        chart,
+        "--namespace",
+        NAMESPACE,
+    ];
+    arguments.extend(["--create-namespace", "--wait", "--timeout=3m"]);
+    // As text: a tag of digits alone would be read as a number.
+    arguments.extend(values.iter().flat_map(|value| ["--set-string", value]));
+    arguments.extend(further.iter().flat_map(|value| ["--set", value]));
+    let Err(error) = output(&mut target.tool(layout, "helm", &arguments)).await else {
+        return Ok(());
+    };
+    bail!("{error:#}\n{}", why_not_ready(layout, target).await);
 }
 
 /// The pods and what they said last, for an error that explains itself.

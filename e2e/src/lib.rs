@@ -3,6 +3,7 @@
 //! ```text
 //! rotunda-local:  cli → local (up, down, images) → install (the chart) → demo (the example and a message)
 //! tests:          cluster (API, kubectl) → namespace (one a test, gone afterwards) → chat (a RealtimeCluster in it)
+//!                 → operator (its pods, its lease)
 //!                 → realtime (a client), follower (clients that stay, and a publisher)
 //! ```
 
@@ -18,6 +19,7 @@ pub mod http;
 pub mod install;
 pub mod local;
 pub mod namespace;
+pub mod operator;
 pub mod realtime;
 pub mod target;
 pub mod token;

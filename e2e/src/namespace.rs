@@ -276,7 +276,7 @@ pub struct RunningPod {
 }
 
 impl RunningPod {
-    fn read(pod: &Pod) -> Option<Self> {
+    pub(crate) fn read(pod: &Pod) -> Option<Self> {
         if pod.metadata.deletion_timestamp.is_some() {
             return None;
         }

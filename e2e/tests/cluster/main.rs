@@ -2,10 +2,14 @@
 //! cluster up and install the operator first.
 
 mod autoscaling;
+mod deletion;
 mod drift;
 mod example;
+mod explanations;
+mod kubectl;
 mod machinery;
 mod messages;
+mod operator;
 mod policy;
 mod redis;
 mod refusals;
