@@ -9,6 +9,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -21,12 +22,11 @@ use kube::{
     Resource,
     runtime::{controller::Action, events::EventType},
 };
-use rotunda_crds::{RealtimeCluster, RealtimeClusterStatus, conditions::reason};
-use thiserror::Error;
+use rotunda_crds::{RealtimeCluster, RealtimeClusterStatus};
 
 use crate::{
     context::{Context, is_paused},
-    error_chain::{describe, is_namespace_gone},
+    error_chain::{as_sentence, describe},
     gateways::Target,
     key::Key,
     metrics::Kind,
@@ -37,117 +37,38 @@ pub mod admission;
 pub mod apply;
 pub mod build;
 pub mod dereference;
+mod error;
 pub mod model;
 pub mod pods;
 pub mod status;
 pub mod validate;
 
 use build::Component;
+pub use error::Error;
 use model::{Applied, Problem, RedisStatus, Resources, Validated};
 use status::{Observed, Outcome};
 use validate::Refusal;
 
 /// Looked at again after this long, whatever happened: a safety net, since changes are watched.
 const CALM: Duration = Duration::from_mins(5);
-
-/// What can go wrong with the world outside; each is tried again, later with each failure.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// Something could not be read.
-    #[error("could not read {kind} {name}")]
-    Read {
-        /// Kind of what was read.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// What the API server said.
-        #[source]
-        source: kube::Error,
-    },
-    /// The API server did not take an object.
-    #[error("could not apply {kind} {name}")]
-    Apply {
-        /// Kind of the object.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// What the API server said.
-        #[source]
-        source: kube::Error,
-    },
-    /// Something unwanted could not be deleted.
-    #[error("could not prune {kind} {name}")]
-    Prune {
-        /// Kind of the object.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-        /// What the API server said.
-        #[source]
-        source: kube::Error,
-    },
-    /// The status could not be written.
-    #[error("could not write the status")]
-    Status(#[source] kube::Error),
-    /// Redis could not be looked at, or a step failed.
-    #[error("could not look after redis")]
-    Redis(#[from] redis::Error),
-}
-
-impl Error {
-    /// For conditions, Events and metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => "ReadFailed",
-            Self::Apply { .. } => reason::APPLY_FAILED,
-            Self::Prune { .. } => "PruneFailed",
-            Self::Status(_) => "StatusFailed",
-            Self::Redis(error) => error.reason(),
-        }
-    }
-
-    /// Whether it failed because the namespace goes, and everything with it.
-    fn is_namespace_gone(&self) -> bool {
-        match self {
-            Self::Read { source, .. }
-            | Self::Apply { source, .. }
-            | Self::Prune { source, .. }
-            | Self::Status(source) => is_namespace_gone(source),
-            Self::Redis(_) => false,
-        }
-    }
-
-    fn problem(&self) -> Problem {
-        Problem {
-            reason: self.reason(),
-            message: format!("{}; it is tried again.", sentence(self)),
-        }
-    }
-}
-
-/// An error and its causes on one line, beginning like a sentence.
-fn sentence(error: &Error) -> String {
-    let mut text = describe(error);
-    if let Some(first) = text.get_mut(0..1) {
-        first.make_ascii_uppercase();
-    }
-    text
-}
+/// Steps of Redis's repair by which messages may be lost.
+const LOSSES: [&str; 2] = ["ReplicaTookOver", "ShardLost"];
 
 /// How far the stages came.
 enum Progress {
-    /// All the way.
-    Applied(Box<Done>),
-    /// The user must put something right.
-    Refused(Refusal),
     /// Something of our own had to be made first: run the stages again.
     Again,
+    /// To the end, or as far as they could.
+    Done(Box<Done>),
 }
 
 /// What the stages leave for the status.
 struct Done {
-    resources: Resources<Applied>,
-    redis: Result<RedisStatus, redis::Error>,
+    /// What the user must put right, or what has to be tried again.
+    result: Result<Option<Refusal>, Error>,
+    resources: Option<Resources<Applied>>,
+    redis: Option<RedisStatus>,
+    /// Sentences about what was left out.
     left_out: Vec<String>,
 }
 
@@ -168,33 +89,27 @@ pub async fn reconcile(cluster: Arc<RealtimeCluster>, ctx: Arc<Context>) -> Resu
         return Ok(Action::await_change());
     }
     // Boxed: what the stages hold is large, and there is one such future for each reconcile under way.
-    let result = Box::pin(run_stages(&ctx, &key, &cluster)).await;
-    let (outcome, done): (Result<_, Error>, _) = match result {
+    let done = match run_stages(&ctx, &key, &cluster).boxed().await {
         Ok(Progress::Again) => {
             ctx.queues.clusters.push(key);
             return Ok(Action::await_change());
         }
-        Ok(Progress::Refused(refusal)) => {
-            ctx.metrics.failed(Kind::RealtimeCluster, refusal.reason());
-            observe_gateways(&ctx, &key, None);
-            (Ok(Some(refusal)), None)
-        }
-        Ok(Progress::Applied(done)) => {
-            let Done {
-                resources,
-                redis,
-                left_out,
-            } = *done;
-            match redis {
-                Ok(redis) => (Ok(None), Some((resources, Some(redis), left_out))),
-                Err(error) => (Err(error.into()), Some((resources, None, left_out))),
-            }
-        }
-        Err(error) if error.is_namespace_gone() => return Ok(Action::await_change()),
-        Err(error) => (Err(error), None),
+        Ok(Progress::Done(done)) => *done,
+        Err(error) => Done {
+            result: Err(error),
+            resources: None,
+            // What was seen last time is better than nothing.
+            redis: ctx.redis.lock().get(&key).cloned(),
+            left_out: Vec::new(),
+        },
     };
-    let look_again = Box::pin(tell(&ctx, &key, &cluster, &outcome, done)).await?;
-    outcome.map(|_| Action::requeue(look_again.unwrap_or(CALM)))
+    if done.result.as_ref().is_err_and(Error::is_namespace_gone) {
+        return Ok(Action::await_change());
+    }
+    tell(&ctx, &key, &cluster, &done).boxed().await?;
+    let look_again = done.redis.and_then(|redis| redis.look_again);
+    done.result
+        .map(|_| Action::requeue(look_again.unwrap_or(CALM)))
 }
 
 async fn run_stages(
@@ -206,28 +121,70 @@ async fn run_stages(
     let validate::Outcome { validated, config } =
         match validate::validate(&dereferenced, &ctx.settings) {
             Ok(outcome) => outcome,
-            Err(refusal) => return Ok(Progress::Refused(refusal)),
+            Err(refusal) => return Ok(Progress::Done(Box::new(refuse(ctx, key, refusal).await))),
         };
-    ctx.targets
-        .lock()
-        .insert(key.clone(), validated.redis.clone());
+    let validated = Arc::new(validated);
+    ctx.validated.lock().insert(key.clone(), validated.clone());
     let prepared = build::build(&validated);
     if apply::create_password(ctx, &prepared).await? {
         return Ok(Progress::Again);
     }
-    let (resources, fixed) = Box::pin(apply::apply(ctx, &validated, prepared)).await?;
+    let applied = apply::apply(ctx, &validated, prepared).boxed().await;
+    // One object that was refused must not keep configs from the pods, nor Redis from being looked after.
     ctx.configs.lock().insert(key.clone(), config);
     observe_gateways(ctx, key, Some(&validated));
-    let redis_pods = pods_of(ctx, key, Component::Redis);
-    let redis = redis::reconcile(&validated, &redis_pods).await;
-    if let Ok(redis) = &redis {
-        ctx.redis.lock().insert(key.clone(), redis.clone());
-    }
-    Ok(Progress::Applied(Box::new(Done {
+    let redis = look_after_redis(ctx, key, &validated).await;
+    let (resources, fixed, result) = match applied {
+        Ok((resources, fixed)) => (Some(resources), fixed, Ok(None)),
+        Err(error) => (None, Vec::new(), Err(error)),
+    };
+    let (redis, result) = match redis {
+        Ok(redis) => (Some(redis), result),
+        Err(error) => (None, result.and(Err(error))),
+    };
+    let left_out = validated.left_out.iter().cloned().chain(fixed).collect();
+    Ok(Progress::Done(Box::new(Done {
+        result,
         resources,
         redis,
-        left_out: validated.left_out.into_iter().chain(fixed).collect(),
+        left_out,
     })))
+}
+
+/// What still has to be done while the user has something to put right: what runs is looked after as it is.
+async fn refuse(ctx: &Context, key: &Key, refusal: Refusal) -> Done {
+    ctx.metrics.failed(Kind::RealtimeCluster, refusal.reason());
+    observe_gateways(ctx, key, None);
+    let last = ctx.validated.lock().get(key).cloned();
+    let (redis, result) = match last {
+        None => (None, Ok(Some(refusal))),
+        Some(validated) => match look_after_redis(ctx, key, &validated).await {
+            Ok(redis) => (Some(redis), Ok(Some(refusal))),
+            Err(error) => (None, Err(error)),
+        },
+    };
+    Done {
+        result,
+        resources: None,
+        redis,
+        left_out: Vec::new(),
+    }
+}
+
+async fn look_after_redis(
+    ctx: &Context,
+    key: &Key,
+    validated: &Validated,
+) -> Result<RedisStatus, Error> {
+    let pods = pods_of(ctx, key, Component::Redis);
+    let status = redis::reconcile(validated, &pods).boxed().await?;
+    // Without its events: each is told once.
+    let remembered = RedisStatus {
+        events: Vec::new(),
+        ..status.clone()
+    };
+    ctx.redis.lock().insert(key.clone(), remembered);
+    Ok(status)
 }
 
 /// Tells the observer which pods there are, and which config they should run; without a new one, the one as before.
@@ -242,56 +199,54 @@ fn observe_gateways(ctx: &Context, key: &Key, validated: Option<&Validated>) {
     ctx.gateways.set_target(key, Target { revision, pods });
 }
 
-/// Computes and writes the status, and publishes what is worth an Event. Returns when Redis wants to be looked at again.
+/// Computes and writes the status, and publishes what is worth an Event.
 async fn tell(
     ctx: &Context,
     key: &Key,
     cluster: &RealtimeCluster,
-    outcome: &Result<Option<Refusal>, Error>,
-    done: Option<(Resources<Applied>, Option<RedisStatus>, Vec<String>)>,
-) -> Result<Option<Duration>, Error> {
-    let (resources, redis, left_out) = match done {
-        Some((resources, redis, left_out)) => (Some(resources), redis, left_out),
-        // What was seen last time is better than nothing.
-        None => (None, ctx.redis.lock().get(key).cloned(), Vec::new()),
-    };
+    done: &Done,
+) -> Result<(), Error> {
     let (known_deployment, known_service) = known(ctx, key);
-    let problem = outcome.as_ref().err().map(Error::problem);
+    let problem = done.result.as_ref().err().map(Error::problem);
     let report = ctx.gateways.report(key);
+    let applied = done.resources.as_ref();
     let observed = Observed {
         cluster,
-        outcome: match (&problem, outcome) {
+        outcome: match (&problem, &done.result) {
             (Some(problem), _) => Outcome::Failed(problem),
             (None, Ok(Some(refusal))) => Outcome::Refused(refusal),
-            (None, _) => Outcome::Applied(&left_out),
+            (None, _) => Outcome::Applied(&done.left_out),
         },
-        deployment: resources
-            .as_ref()
-            .map(|resources| &resources.deployment)
+        deployment: applied
+            .map(|applied| &applied.deployment)
             .or(known_deployment.as_deref()),
-        service: resources
-            .as_ref()
-            .map(|resources| &resources.service)
+        service: applied
+            .map(|applied| &applied.service)
             .or(known_service.as_deref()),
         pods: &pods_of(ctx, key, Component::Gateway),
         redis_pods: &pods_of(ctx, key, Component::Redis),
         report: &report,
-        redis: redis.as_ref(),
+        redis: done.redis.as_ref(),
         now: now(),
     };
     let status = status::compute_status(&observed);
     write_status(ctx, key, cluster, status).await?;
-    for event in redis.iter().flat_map(|redis| &redis.events) {
+    for event in done.redis.iter().flat_map(|redis| &redis.events) {
+        let type_ = if LOSSES.contains(&event.reason) {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        };
         publish(
             ctx,
             cluster,
-            EventType::Normal,
+            type_,
             event.reason,
-            event.message.clone(),
+            as_sentence(&event.message),
         )
         .await;
     }
-    Ok(redis.and_then(|redis| redis.look_again))
+    Ok(())
 }
 
 /// Writes a status that differs from the one there, then tells people what changed.

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     backoff::Backoff,
-    cluster::model::{RedisStatus, RedisTarget},
+    cluster::model::{RedisStatus, Validated},
     echo::Echoes,
     gateways::Gateways,
     key::Key,
@@ -99,8 +99,8 @@ pub struct Context {
     pub redis: Mutex<HashMap<Key, RedisStatus>>,
     /// The config in force of each cluster, as last applied.
     pub configs: Mutex<HashMap<Key, Arc<GatewayConfig>>>,
-    /// Where the messages of each cluster are kept, as last validated.
-    pub targets: Mutex<HashMap<Key, RedisTarget>>,
+    /// Each cluster as last validated: what runs is looked after as it is while a newer spec is refused.
+    pub validated: Mutex<HashMap<Key, Arc<Validated>>>,
     /// Short tasks of which a stop waits for the end.
     pub tasks: TaskTracker,
 }
@@ -152,7 +152,7 @@ impl Context {
             echoes: Echoes::default(),
             redis: Mutex::default(),
             configs: Mutex::default(),
-            targets: Mutex::default(),
+            validated: Mutex::default(),
             tasks,
         }
     }
@@ -162,7 +162,7 @@ impl Context {
         self.gateways.forget(key);
         self.redis.lock().remove(key);
         self.configs.lock().remove(key);
-        self.targets.lock().remove(key);
+        self.validated.lock().remove(key);
         self.backoff
             .succeeded(&(Kind::RealtimeCluster, key.clone()));
         self.metrics.forget(Kind::RealtimeCluster, key);

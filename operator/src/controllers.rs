@@ -17,10 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::{
-    backoff::compute_delay, cluster, context::Context, key::Key, metrics::Kind, queue::Requests,
-    room,
-};
+use crate::{cluster, context::Context, key::Key, metrics::Kind, queue::Requests, room};
 
 /// Reconciles at once, for each kind.
 const CONCURRENCY: u16 = 16;
@@ -108,16 +105,18 @@ where
     result
 }
 
+/// What to do about a failure; `tell` is called for those that count.
 fn retry<K: Resource>(
     kind: Kind,
     object: &K,
     ctx: &Context,
     tell: impl FnOnce(Duration),
 ) -> Action {
-    let attempts = ctx.backoff.failed((kind, Key::of(object)));
-    let delay = compute_delay(attempts, rand::random());
-    tell(delay);
-    Action::requeue(delay)
+    let retry = ctx.backoff.failed((kind, Key::of(object)), rand::random());
+    if retry.counted {
+        tell(retry.delay);
+    }
+    Action::requeue(retry.delay)
 }
 
 async fn drain<K, E, Q>(

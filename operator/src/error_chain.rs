@@ -30,6 +30,18 @@ fn message(error: &(dyn Error + 'static)) -> String {
     }
 }
 
+/// A message as people write it: a capital letter first, a full stop last.
+pub fn as_sentence(message: &str) -> String {
+    let mut text = message.trim_end().to_owned();
+    if let Some(first) = text.get_mut(0..1) {
+        first.make_ascii_uppercase();
+    }
+    if !text.ends_with(['.', '!', '?', '…']) {
+        text.push('.');
+    }
+    text
+}
+
 /// Whether the API server refused because the namespace is on its way out, or is gone: nothing can be made there any more,
 /// and nothing needs to be.
 pub fn is_namespace_gone(error: &kube::Error) -> bool {
@@ -61,6 +73,16 @@ mod tests {
     #[derive(Debug, Error)]
     #[error("connection refused")]
     struct Inner;
+
+    #[test]
+    fn a_message_becomes_a_sentence_once() {
+        assert_eq!(
+            as_sentence("one shard serves all slots"),
+            "One shard serves all slots."
+        );
+        assert_eq!(as_sentence("Done."), "Done.");
+        assert_eq!(as_sentence("ändern"), "ändern.");
+    }
 
     #[derive(Debug, Error)]
     #[error("could not apply a")]

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::{
     context::{Context, is_paused},
-    error_chain::describe,
+    error_chain::{as_sentence, describe},
     key::Key,
     metrics::Kind,
     notify::{self, Polarity},
@@ -128,7 +128,7 @@ pub fn on_error(room: &Room, error: &Error, ctx: &Context, delay: Duration) {
     let (recorder, object) = (ctx.recorder.clone(), reference(room));
     let (reason, text) = (
         error.reason(),
-        format!("{}; it is tried again", describe(error)),
+        as_sentence(&format!("{}; it is tried again", describe(error))),
     );
     ctx.tasks.spawn(async move {
         notify::publish(&recorder, &object, EventType::Warning, reason, text).await;

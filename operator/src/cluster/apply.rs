@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod prune;
+mod repair;
 mod replicas;
 
 /// Creates the Secret with the password of the managed Redis, where it doesn't exist yet. Never written again: whoever is
@@ -57,8 +58,8 @@ pub async fn create_password(
     }
 }
 
-/// Applies everything, then prunes; returns what the API server has now, and sentences about what it can't change. What pods mount comes first. Everything is tried even if something fails: one object
-/// that is refused must not hold up the others.
+/// Applies everything and prunes; returns what the API server has now, and sentences about what it can't change. What pods
+/// mount comes first. Everything is tried even if something fails: one object that is refused must not hold up the others.
 pub async fn apply(
     ctx: &Context,
     cluster: &Validated,
@@ -134,6 +135,7 @@ pub async fn apply(
         apply_optional(ctx, network_policy.as_ref()),
         apply_redis(ctx, redis),
     );
+    let pruned = prune::prune(ctx, cluster, &wanted).await;
     let (redis, fixed) = redis?.unzip();
     let applied = Resources {
         service_account: service_account?,
@@ -149,7 +151,7 @@ pub async fn apply(
         redis,
         state: PhantomData,
     };
-    prune::prune(ctx, cluster, &wanted).await?;
+    pruned?;
     Ok((applied, fixed.into_iter().flatten().collect()))
 }
 
@@ -261,14 +263,22 @@ where
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &key.namespace);
     let params = PatchParams::apply(manager).force();
-    let applied = api
-        .patch(&key.name, &params, &Patch::Apply(body))
-        .await
-        .map_err(|source| Error::Apply {
-            kind: kind::<K>(),
-            name: key.name.clone(),
-            source,
-        })?;
+    let applied = match api.patch(&key.name, &params, &Patch::Apply(body)).await {
+        // Our part doesn't fit to what somebody else put there.
+        Err(error @ kube::Error::Api(_)) if repair::may_help(&error) => {
+            if repair::overwrite(&api, &key.name, body).await {
+                api.patch(&key.name, &params, &Patch::Apply(body)).await
+            } else {
+                Err(error)
+            }
+        }
+        other => other,
+    };
+    let applied = applied.map_err(|source| Error::Apply {
+        kind: kind::<K>(),
+        name: key.name.clone(),
+        source,
+    })?;
     ctx.echoes.wrote(&applied);
     Ok(applied)
 }

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     digits::two_significant_digits,
+    error_chain::as_sentence,
     gateways::{Report, State},
 };
 
@@ -215,7 +216,10 @@ fn overall(
         ),
     };
     let degraded = match (
-        observed.redis.and_then(|redis| redis.degraded.clone()),
+        observed
+            .redis
+            .and_then(|redis| redis.degraded.clone())
+            .map(|found| problem(found.reason, as_sentence(&found.message))),
         gateways.reduced(),
     ) {
         (None, None) if !gateways.serves() => (
@@ -251,7 +255,7 @@ fn overall(
 
 fn redis_verdict(observed: &Observed<'_>) -> Verdict {
     let verdict = match (observed.redis, observed.outcome) {
-        (Some(redis), _) => redis.ready.clone(),
+        (Some(redis), _) => in_sentences(redis.ready.clone()),
         (None, Outcome::Refused(_)) => Verdict::Unknown(problem(
             reason::REDIS_NOT_READY,
             "Redis isn't looked at until the spec can be carried out.",
@@ -324,6 +328,15 @@ fn split(verdict: Verdict) -> Stated {
         Verdict::Yes(problem) => (ConditionStatus::True, problem),
         Verdict::No(problem) => (ConditionStatus::False, problem),
         Verdict::Unknown(problem) => (ConditionStatus::Unknown, problem),
+    }
+}
+
+fn in_sentences(verdict: Verdict) -> Verdict {
+    let tidy = |found: Problem| problem(found.reason, as_sentence(&found.message));
+    match verdict {
+        Verdict::Yes(found) => Verdict::Yes(tidy(found)),
+        Verdict::No(found) => Verdict::No(tidy(found)),
+        Verdict::Unknown(found) => Verdict::Unknown(tidy(found)),
     }
 }
 

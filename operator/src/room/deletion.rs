@@ -93,7 +93,11 @@ fn plan_release(ctx: &Context, room: &Room, cluster_key: &Key) -> Plan {
     let Some(cluster) = ctx.stores.cluster(cluster_key) else {
         return Plan::Release;
     };
-    let target = ctx.targets.lock().get(cluster_key).cloned();
+    let target = ctx
+        .validated
+        .lock()
+        .get(cluster_key)
+        .map(|validated| validated.redis.clone());
     if cluster.metadata.deletion_timestamp.is_some()
         && !matches!(target, Some(RedisTarget::External { .. }))
     {
