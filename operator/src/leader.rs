@@ -70,6 +70,7 @@ pub struct Leadership {
 
 /// Last sight of a lease held by somebody else.
 struct Sighting {
+    holder: String,
     resource_version: Option<String>,
     since: Instant,
 }
@@ -166,8 +167,11 @@ impl Elector {
                 seen.since.elapsed() >= promised
             }
             _ => {
-                tracing::info!(lease = %self.name, holder, "another replica leads; standing by");
+                if sighting.as_ref().is_none_or(|seen| seen.holder != holder) {
+                    tracing::info!(lease = %self.name, holder, "another replica leads; standing by");
+                }
                 *sighting = Some(Sighting {
+                    holder: holder.to_owned(),
                     resource_version,
                     since: Instant::now(),
                 });
