@@ -4,6 +4,7 @@
 
 mod log;
 mod presence;
+mod reading;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use rotunda_crds::RoomName;
 
 pub(crate) use self::log::*;
 pub(crate) use self::presence::*;
+pub(crate) use self::reading::*;
 use super::{
     Broker, Durability, Event, IdempotencyKey, Message, PresenceChange, Publication, Retention,
     RoomEvents,

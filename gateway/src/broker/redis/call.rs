@@ -38,8 +38,8 @@ pub(super) struct Call<'a> {
     /// Loaded where the command's `EVALSHA` finds it missing.
     pub(super) script: Option<&'static Script>,
     pub(super) repeat: Repeat,
-    /// Counts as done only when a replica has it, too.
-    pub(super) replicated: bool,
+    /// Counts as done only when a replica has it, too; holds what tells an answer that stored something.
+    pub(super) replicated: Option<fn(&Value) -> bool>,
     /// Sent only to a server of this replication history. Where a redirection or a new connection leads to another, the answer is nil, as
     /// from a script that finds its epoch outdated.
     pub(super) history: Option<Arc<str>>,
@@ -60,7 +60,7 @@ impl Pool {
             {
                 return Ok(Value::Nil);
             }
-            let answer = if call.replicated {
+            let answer = if call.replicated.is_some() {
                 node.prepare_to_wait()
                     .await
                     .map_err(BrokerError::Unavailable)?;
@@ -76,8 +76,8 @@ impl Pool {
                 }
                 Ok((answer, replicas)) => {
                     self.metrics.roundtrip(sent.elapsed());
-                    // Something was stored, and may be lost again: the script's other answers store nothing.
-                    if replicas == 0 && answer != Value::Nil {
+                    // What was stored may be lost again.
+                    if replicas == 0 && call.replicated.is_some_and(|stores| stores(&answer)) {
                         return Err(BrokerError::OutcomeUnknown);
                     }
                     return Ok(answer);

@@ -167,7 +167,7 @@ impl Engine {
             command: &command,
             script: Some(&OPEN),
             repeat: Repeat::Safe,
-            replicated: false,
+            replicated: None,
             history: Some(history.clone()),
         };
         let answer = self.pool.call(call).await?;

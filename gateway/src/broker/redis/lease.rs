@@ -259,7 +259,7 @@ impl Engine {
             command: &command,
             script: Some(&LEASE),
             repeat: Repeat::Safe,
-            replicated: false,
+            replicated: None,
             history: None,
         };
         let [id, now, gateways] = array(self.pool.call(call).await?)?;

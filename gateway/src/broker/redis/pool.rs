@@ -6,6 +6,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -42,6 +43,8 @@ pub(super) struct Pool {
     state: Mutex<State>,
     changes: watch::Sender<u64>,
     topology_wanted: Notify,
+    /// A task has ended that mustn't.
+    broken: Arc<AtomicBool>,
 }
 
 struct State {
@@ -73,6 +76,7 @@ impl Pool {
             closed: CancellationToken::new(),
             changes: watch::Sender::new(0),
             topology_wanted: Notify::new(),
+            broken: Arc::default(),
         });
         match &pool.url.mode {
             Mode::Standalone { .. } => pool.adopt(SlotMap::single(pool.url.addresses[0].clone())),
@@ -81,10 +85,15 @@ impl Pool {
         pool
     }
 
-    /// Runs a task until the pool is closed.
+    /// Runs a task until the pool is closed. One that ends before leaves the engine broken, and `ready` says so.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let closed = self.closed.clone();
+        let end = TaskEnd {
+            closed: closed.clone(),
+            broken: Arc::clone(&self.broken),
+        };
         self.tasks.spawn(async move {
+            let _end = end;
             tokio::select! {
                 () = closed.cancelled() => {}
                 () = work => {}
@@ -149,6 +158,11 @@ impl Pool {
     pub(super) fn ready(&self) -> Result<(), String> {
         if self.closed.is_cancelled() {
             return Err("it is closed".into());
+        }
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(
+                "a task of the engine has failed, only a restart of the gateway mends it".into(),
+            );
         }
         let state = self.state.lock();
         if let Some(trouble) = &state.trouble {
@@ -356,6 +370,21 @@ impl Pool {
             }
         }
         Err(why)
+    }
+}
+
+/// Notices when a task ends, by a panic too.
+struct TaskEnd {
+    closed: CancellationToken,
+    broken: Arc<AtomicBool>,
+}
+
+impl Drop for TaskEnd {
+    fn drop(&mut self) {
+        if !self.closed.is_cancelled() {
+            self.broken.store(true, Ordering::Relaxed);
+            tracing::error!("a task of the Redis engine has ended");
+        }
     }
 }
 

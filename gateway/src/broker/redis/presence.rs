@@ -157,7 +157,7 @@ impl Engine {
             command: &command,
             script: Some(&JOIN),
             repeat: Repeat::Safe,
-            replicated: false,
+            replicated: None,
             history: None,
         };
         number(&self.pool.call(call).await?)
@@ -246,7 +246,7 @@ impl Engine {
             command: &command,
             script: Some(&LEAVE),
             repeat: Repeat::Safe,
-            replicated: false,
+            replicated: None,
             history: None,
         };
         number(&self.pool.call(call).await?)
@@ -264,7 +264,7 @@ impl Engine {
             command: &command,
             script: Some(&MEMBERS),
             repeat: Repeat::Safe,
-            replicated: false,
+            replicated: None,
             history: None,
         };
         let [fields, pairs] = array(self.pool.call(call).await?)?;
@@ -340,7 +340,7 @@ impl Engine {
             command: &command,
             script: Some(&USER),
             repeat: Repeat::Safe,
-            replicated: false,
+            replicated: None,
             history: None,
         };
         self.pool.call(call).await.map(drop)
@@ -355,7 +355,7 @@ impl Engine {
             command: &command,
             script: None,
             repeat: Repeat::Safe,
-            replicated: false,
+            replicated: None,
             history: None,
         };
         let fields = list(self.pool.call(call).await?)?;

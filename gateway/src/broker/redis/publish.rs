@@ -84,7 +84,10 @@ impl Engine {
             } else {
                 Repeat::Never
             },
-            replicated: publication.durability == Durability::Replicated,
+            replicated: match publication.durability {
+                Durability::Async => None,
+                Durability::Replicated => Some(has_stored),
+            },
             history: Some(epoch.history.clone()),
         };
         self.pool.call(call).await
@@ -100,7 +103,7 @@ impl Engine {
             command: &command,
             script: None,
             repeat: Repeat::Never,
-            replicated: false,
+            replicated: None,
             history: None,
         };
         self.pool.call(call).await.map(drop)
@@ -114,10 +117,21 @@ impl Engine {
             command: &command,
             script: Some(&DELETE),
             repeat: Repeat::Safe,
-            replicated: false,
+            replicated: None,
             history: None,
         };
         self.pool.call(call).await.map(drop)
+    }
+}
+
+/// Whether an answer stands for a message that is in the log.
+fn has_stored(answer: &Value) -> bool {
+    match answer {
+        Value::BulkString(_) => true,
+        Value::Array(parts) => parts
+            .first()
+            .is_some_and(|what| text(what).is_ok_and(|what| what == "duplicate")),
+        _ => false,
     }
 }
 

@@ -59,7 +59,7 @@ impl Engine {
             command: &command,
             script: Some(&PEEK),
             repeat: Repeat::Safe,
-            replicated: false,
+            replicated: None,
             history: None,
         };
         let top = match self.pool.call(call).await {

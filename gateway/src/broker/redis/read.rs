@@ -69,7 +69,7 @@ impl Engine {
             command: &command,
             script: Some(&READ),
             repeat: Repeat::Safe,
-            replicated: false,
+            replicated: None,
             history: None,
         };
         self.pool.call(call).await

@@ -245,7 +245,7 @@ impl Engine {
                 command: &command,
                 script: Some(&SWEEP),
                 repeat: Repeat::Safe,
-                replicated: false,
+                replicated: None,
                 history: None,
             };
             let answer = self.pool.call(call).await?;

@@ -173,6 +173,8 @@ impl Drop for Server {
         if self.guard.stdin.is_some() {
             self.end();
         }
+        // One that was killed and not started again has left it behind.
+        drop(std::fs::remove_dir_all(&self.dir));
     }
 }
 
