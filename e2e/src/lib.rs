@@ -20,6 +20,7 @@ pub mod install;
 pub mod local;
 pub mod namespace;
 pub mod operator;
+mod process;
 pub mod realtime;
 pub mod target;
 pub mod token;

@@ -83,6 +83,11 @@ pub fn tell(line: impl Display) {
 }
 
 impl Namespace {
+    /// Makes another one; [`Namespace::delete`] takes it away.
+    pub async fn another(&self, name: &str) -> Result<Self> {
+        Self::create(self.cluster.clone(), name).await
+    }
+
     async fn create(cluster: Cluster, name: &str) -> Result<Self> {
         const RANDOM: usize = 5;
         let random: String = rand::rng()
@@ -189,8 +194,8 @@ impl Namespace {
         [&["--namespace", self.name.as_str()], arguments].concat()
     }
 
-    async fn delete(&self) -> Result<()> {
-        // Not waited for: the next test needs nothing of what goes away.
+    /// Takes it away; that isn't waited for, since the next test needs nothing of what goes.
+    pub async fn delete(&self) -> Result<()> {
         let namespaces: Api<Object> = self.cluster.all();
         namespaces
             .delete(&self.name, &DeleteParams::background())

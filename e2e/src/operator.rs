@@ -1,18 +1,13 @@
 //! The installed operator: its pods, which of them leads, and what it has done.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use kube::api::ListParams;
 
 use crate::{
-    cluster::Cluster,
-    eventually::eventually,
-    http,
-    install::NAMESPACE,
-    local::command::{command, output},
-    namespace::RunningPod,
+    cluster::Cluster, eventually::eventually, http, install::NAMESPACE, namespace::RunningPod,
 };
 
 /// Selects the operator's pods.
@@ -73,15 +68,6 @@ pub async fn says_it_leads(pod: &RunningPod) -> Result<bool> {
     Ok(value(&metrics(pod).await?, "rotunda_leader") > 0.0)
 }
 
-/// Kills its process with a signal that it can't see coming; the kubelet starts another one. The process is one of this
-/// machine, as the cluster is.
-pub async fn kill(pod: &RunningPod) -> Result<()> {
-    let process = process_of(pod)?;
-    output(&mut command("kill", ["-9", &process]))
-        .await
-        .map(drop)
-}
-
 /// Deletes a pod, as a drain of its node does; doesn't wait until it is gone.
 pub async fn evict(cluster: &Cluster, pod: &RunningPod) -> Result<()> {
     cluster
@@ -95,25 +81,6 @@ pub async fn evict(cluster: &Cluster, pod: &RunningPod) -> Result<()> {
         ])
         .await
         .map(drop)
-}
-
-/// The number of the process that runs the operator in a pod.
-fn process_of(pod: &RunningPod) -> Result<String> {
-    for entry in fs::read_dir("/proc")? {
-        let folder = entry?.path();
-        // Processes come and go while we look.
-        let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
-        if read("cmdline").starts_with("/usr/bin/rotunda-operator")
-            && read("cgroup").contains(&pod.uid)
-        {
-            return Ok(folder
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned());
-        }
-    }
-    bail!("no process on this machine runs {}", pod.name)
 }
 
 async fn holder(cluster: &Cluster) -> Result<String> {

@@ -16,6 +16,8 @@ use rotunda_e2e::{
 };
 use serde_json::{Value, json};
 
+/// The operator's program, by the first 15 characters that Linux keeps of a name.
+const PROGRAM: &str = "rotunda-operato";
 /// Name of the gateways' objects.
 const GATEWAY: &str = "chat-gateway";
 
@@ -26,7 +28,7 @@ async fn a_killed_operator_that_comes_back_changes_nothing() -> Result<()> {
         let running = Running::start(&namespace).await?;
 
         let leader = operator::leader(cluster, None).await?;
-        operator::kill(&leader.pod).await?;
+        leader.pod.kill(PROGRAM).await?;
         let start = Instant::now();
         operator::leader(cluster, Some(&leader)).await?;
         tell(format!(
