@@ -168,6 +168,41 @@ async fn rooms_that_cannot_be_in_force_say_why() -> Result<()> {
     .await
 }
 
+#[tokio::test]
+async fn a_room_of_another_namespace_has_to_be_let_in() -> Result<()> {
+    with_temp_ns("host", async |host| {
+        let guest = host.another("guest").await?;
+        let chat = Chat::start(&host, &json!({ "gateway": { "replicas": 1 } })).await?;
+        let elsewhere = json!({ "clusterRef": { "namespace": host.name() } });
+        guest.apply(&chat::room("lobby", &elsewhere).to_string()).await?;
+        let message = guest.expect_condition::<Room>("lobby", "Accepted", "False", "NotAllowed").await?;
+        let expected = format!(
+            "RealtimeCluster \"chat\" in namespace \"{}\" doesn't let Rooms of namespace \"{}\" in. Its owner can do so \
+             by spec.allowedRooms.",
+            host.name(),
+            guest.name()
+        );
+        ensure!(message == expected, "{message}");
+
+        // By the labels of the namespace, as they are now.
+        let selector = json!({ "matchLabels": { "example.com/may-chat": "yes" } });
+        let allowed = json!({ "namespaces": "Selector", "selector": selector });
+        chat.patch(&json!({ "spec": { "allowedRooms": allowed } })).await?;
+        let label = async |label: &str| guest.kubectl(&["label", "namespace", guest.name(), label]).await;
+        label("example.com/may-chat=yes").await?;
+        guest.expect_condition::<Room>("lobby", "Ready", "True", "Ready").await?;
+        let mut alice = chat.client("alice").await?;
+        alice.join("lobby").await?;
+
+        label("example.com/may-chat-").await?;
+        guest.expect_condition::<Room>("lobby", "Accepted", "False", "NotAllowed").await?;
+        let left = alice.expect("left").await?;
+        ensure!(left["reason"] == "forbidden", "{left}");
+        guest.delete().await
+    })
+    .await
+}
+
 async fn is_told_by_an_event(namespace: &Namespace, reason: &str) -> Result<()> {
     const LIMIT: Duration = Duration::from_secs(20);
     let selector = format!("reason={reason},type=Warning");

@@ -2,6 +2,7 @@
 //! cluster up and install the operator first.
 
 mod autoscaling;
+mod bad_input;
 mod deletion;
 mod drift;
 mod example;
@@ -15,3 +16,4 @@ mod redis;
 mod refusals;
 mod rollout;
 mod scaling;
+mod secrets;
