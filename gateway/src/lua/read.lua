@@ -27,7 +27,7 @@ local time = redis.call('TIME')
 local oldest_time = time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[7]
 
 local function aged(entry)
-  return tonumber(entry[2][4]) < oldest_time
+  return tonumber(entry[2][2]) < oldest_time
 end
 
 local function first_from(from, to)

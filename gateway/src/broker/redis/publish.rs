@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::Value;
+use redis::{Cmd, Value};
 use rotunda_crds::RoomName;
 
 use super::super::{BrokerError, Durability, IDEMPOTENCY_WINDOW, Publication, Published};
@@ -59,21 +59,8 @@ impl Engine {
             .arg(&*publication.body)
             .arg(retention.max_messages.max(1))
             .arg(millis(retention.max_age).min(i64::MAX as u64));
-        match &publication.key {
-            // Neither part may hold a zero byte that makes it another's: the scope's length goes first.
-            Some(key) => command.arg(format!("{}:{}:{}", key.scope.len(), key.scope, key.key)),
-            None => command.arg(""),
-        };
-        command.arg(millis(IDEMPOTENCY_WINDOW));
-        match publication.rate_limit {
-            Some(limit) => command.arg(limit.max(1)),
-            None => command.arg(""),
-        };
-        if renew {
-            let expiries = Expiries::of(retention);
-            command.arg(expiries.log_ms).arg(expiries.top_ms);
-        } else {
-            command.arg("").arg("");
+        if keys.len() > 1 {
+            add_options(&mut command, publication, renew);
         }
         let call = Call {
             slot: self.keys.slot(room),
@@ -121,6 +108,26 @@ impl Engine {
             history: None,
         };
         self.pool.call(call).await.map(drop)
+    }
+}
+
+/// What the usual publish does without.
+fn add_options(command: &mut Cmd, publication: &Publication, renew: bool) {
+    match &publication.key {
+        // The scope's length goes first, so that no scope and key together read as another's.
+        Some(key) => command.arg(format!("{}:{}:{}", key.scope.len(), key.scope, key.key)),
+        None => command.arg(""),
+    };
+    command.arg(millis(IDEMPOTENCY_WINDOW));
+    match publication.rate_limit {
+        Some(limit) => command.arg(limit.max(1)),
+        None => command.arg(""),
+    };
+    if renew {
+        let expiries = Expiries::of(publication.retention);
+        command.arg(expiries.log_ms).arg(expiries.top_ms);
+    } else {
+        command.arg("").arg("");
     }
 }
 
