@@ -14,6 +14,9 @@ mod operator;
 mod policy;
 mod redis;
 mod refusals;
+#[cfg(feature = "full")]
+mod replicas;
 mod rollout;
 mod scaling;
 mod secrets;
+mod shards;

@@ -1,4 +1,4 @@
-//! Redis's pod goes, with its volume and without one.
+//! Redis goes and comes back, with a volume and without one.
 
 use std::time::Duration;
 
@@ -12,8 +12,14 @@ use rotunda_e2e::{
 };
 use serde_json::json;
 
+/// How long a new pod may take to be found by all.
+const LIMIT: Duration = Duration::from_mins(1);
+
 #[tokio::test]
-async fn with_storage_a_deleted_redis_pod_costs_no_message() -> Result<()> {
+async fn with_storage_a_deleted_and_a_killed_redis_cost_no_message() -> Result<()> {
+    const ROUNDS: usize = if cfg!(feature = "full") { 4 } else { 1 };
+    /// The most that one page of history holds.
+    const PAGE: u64 = 1000;
     with_temp_ns("storage", async |namespace| {
         let storage = json!({ "size": "1Gi", "onDelete": "Delete" });
         let chat = Chat::start(
@@ -21,10 +27,9 @@ async fn with_storage_a_deleted_redis_pod_costs_no_message() -> Result<()> {
             &json!({ "redis": { "managed": { "storage": storage } } }),
         )
         .await?;
-        chat.room_in_force("lobby", &json!({})).await?;
+        chat.room_in_force("lobby", &json!({ "history": { "maxMessages": 100_000 } }))
+            .await?;
         let pods = chat.gateways(2).await?;
-        let redis = chat.redis().await?;
-
         let endpoint = chat.endpoint().await?;
         let mut users = Vec::new();
         for pod in &pods {
@@ -38,17 +43,16 @@ async fn with_storage_a_deleted_redis_pod_costs_no_message() -> Result<()> {
             "lobby",
             Duration::from_millis(20),
         );
-        for user in &mut users {
-            user.got(10).await?;
-        }
+        go_on(&publisher, &mut users).await?;
 
-        delete(&namespace, &chat, &redis).await?;
+        for _ in 0..ROUNDS {
+            delete(&namespace, &chat, &chat.redis().await?).await?;
+            go_on(&publisher, &mut users).await?;
+            chat.redis().await?.kill("redis-server").await?;
+            go_on(&publisher, &mut users).await?;
+        }
 
         // Nobody was disconnected, and what was said before, meanwhile and since is all there.
-        let reached = publisher.count();
-        for user in &mut users {
-            user.got(reached + 10).await?;
-        }
         let count = publisher.finish().await?;
         for user in users {
             let story = user.finish(count).await?;
@@ -62,13 +66,13 @@ async fn with_storage_a_deleted_redis_pod_costs_no_message() -> Result<()> {
         let mut carol = chat.client("carol").await?;
         let history = carol
             .request(
-                json!({ "type": "history", "room": "lobby", "limit": 1000 }),
+                json!({ "type": "history", "room": "lobby", "limit": PAGE }),
                 "history",
             )
             .await?;
         let messages = history["messages"].as_array().context("no messages")?;
         ensure!(
-            messages.len() as u64 == count && messages[0]["data"] == 0,
+            messages.len() as u64 == count.min(PAGE),
             "{} of {count}",
             messages.len()
         );
@@ -98,7 +102,10 @@ async fn without_storage_what_was_lost_is_told() -> Result<()> {
 
         // Alice stays connected; what she writes from now on is stored again.
         let after = publish_until_stored(&mut alice, "after").await?;
-        let mut bob = chat.client_on(&pods[1], "bob").await?;
+        let mut bob = eventually("bob's gateway has found Redis too", LIMIT, async || {
+            chat.client_on(&pods[1], "bob").await
+        })
+        .await?;
         let joined = bob.resume("lobby", &before.id).await?;
         ensure!(joined["recovered"] == false, "{joined}");
         let gap = bob.expect("gap").await?;
@@ -119,9 +126,18 @@ async fn without_storage_what_was_lost_is_told() -> Result<()> {
     .await
 }
 
+/// Waits until messages come again that were published from now on.
+async fn go_on(publisher: &Publisher, users: &mut [Follower]) -> Result<()> {
+    const SOME: u64 = 10;
+    let next = publisher.count() + SOME;
+    for user in users {
+        user.got(next).await?;
+    }
+    Ok(())
+}
+
 /// Deletes a pod, and waits for the one that takes its place.
 async fn delete(namespace: &Namespace, chat: &Chat, redis: &RunningPod) -> Result<()> {
-    const LIMIT: Duration = Duration::from_mins(1);
     namespace.kubectl(&["delete", "pod", &redis.name]).await?;
     eventually("another Redis pod", LIMIT, async || {
         ensure!(chat.redis().await?.uid != redis.uid, "it is still there");
@@ -131,7 +147,6 @@ async fn delete(namespace: &Namespace, chat: &Chat, redis: &RunningPod) -> Resul
 }
 
 async fn publish_until_stored(client: &mut RealtimeClient, data: &str) -> Result<String> {
-    const LIMIT: Duration = Duration::from_mins(1);
     eventually("a message can be stored", LIMIT, async || {
         client.publish("lobby", data).await
     })
