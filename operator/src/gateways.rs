@@ -70,6 +70,16 @@ pub struct Report {
     pub rates: HashMap<Key, f64>,
 }
 
+impl Report {
+    /// What the pods say that still answer.
+    pub fn answers(&self) -> impl Iterator<Item = &Stats> {
+        self.pods
+            .values()
+            .filter(|pod| !pod.silent)
+            .filter_map(|pod| pod.stats.as_deref())
+    }
+}
+
 /// What changed in a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {

@@ -128,6 +128,33 @@ struct Read<'a> {
     content: Content<'a>,
 }
 
+/// Who sends what to which room: admitted, the body not looked into yet.
+struct Sender {
+    caller: Caller,
+    room: RoomName,
+    body: Bytes,
+}
+
+impl Sender {
+    async fn of(
+        port: &Port,
+        headers: &HeaderMap,
+        uri: &Uri,
+        room: &str,
+        body: Body,
+    ) -> Result<Self, Failure> {
+        let caller = Caller::of(port, headers, uri)?;
+        let room = room_of(room)?;
+        let body = read_body(port, body).await?;
+        caller.admit(port, Kind::Message { bytes: body.len() })?;
+        Ok(Self { caller, room, body })
+    }
+
+    fn read(&self) -> Result<Read<'_>, Failure> {
+        parse_body(&self.caller, &self.body)
+    }
+}
+
 async fn read_body(port: &Port, body: Body) -> Result<Bytes, Failure> {
     let limit = port.gateway.settings().config.limits.message_bytes as usize + BODY_OVERHEAD;
     match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await {
@@ -176,11 +203,8 @@ async fn publish(
     uri: Uri,
     body: Body,
 ) -> Result<Response, Failure> {
-    let caller = Caller::of(&port, &headers, &uri)?;
-    let room = room_of(&room)?;
-    let body = read_body(&port, body).await?;
-    caller.admit(&port, Kind::Message { bytes: body.len() })?;
-    let Read { data, content } = parse_body(&caller, &body)?;
+    let sender = Sender::of(&port, &headers, &uri, &room, body).await?;
+    let Read { data, content } = sender.read()?;
     let data = data.ok_or_else(|| Failure::new(ErrorCode::BadRequest, "`data` is missing"))?;
     let key = content
         .key
@@ -189,8 +213,8 @@ async fn publish(
         .transpose()?;
     let published = actions::publish(
         &port.gateway,
-        caller.actor(content.from.as_ref()),
-        &room,
+        sender.caller.actor(content.from.as_ref()),
+        &sender.room,
         &data,
         key,
     )
@@ -205,16 +229,13 @@ async fn signal(
     uri: Uri,
     body: Body,
 ) -> Result<StatusCode, Failure> {
-    let caller = Caller::of(&port, &headers, &uri)?;
-    let room = room_of(&room)?;
-    let body = read_body(&port, body).await?;
-    caller.admit(&port, Kind::Message { bytes: body.len() })?;
-    let Read { data, content } = parse_body(&caller, &body)?;
+    let sender = Sender::of(&port, &headers, &uri, &room, body).await?;
+    let Read { data, content } = sender.read()?;
     let name = command::signal_name(content.name.as_deref())?;
     actions::signal(
         &port.gateway,
-        caller.actor(content.from.as_ref()),
-        &room,
+        sender.caller.actor(content.from.as_ref()),
+        &sender.room,
         &name,
         data.as_deref(),
     )

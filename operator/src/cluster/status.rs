@@ -296,16 +296,10 @@ struct Counts {
 /// Connections add up. A room may be open on several gateways, whose names of rooms we don't know: the fullest gateway's
 /// count is what is certain.
 fn count(report: &Report) -> Counts {
-    let answers = || {
-        report
-            .pods
-            .values()
-            .filter(|pod| !pod.silent)
-            .filter_map(|pod| pod.stats.as_deref())
-    };
     Counts {
-        connections: answers().map(|stats| stats.connections).sum(),
-        rooms: answers()
+        connections: report.answers().map(|stats| stats.connections).sum(),
+        rooms: report
+            .answers()
             .filter(|stats| stats.state != State::Draining)
             .map(|stats| stats.active_rooms)
             .max()

@@ -37,6 +37,15 @@ pub struct Stats {
     pub rooms: Vec<RoomStats>,
 }
 
+impl Stats {
+    /// The entry of one Room resource.
+    pub fn room(&self, namespace: &str, name: &str) -> Option<&RoomStats> {
+        self.rooms
+            .iter()
+            .find(|room| room.namespace == namespace && room.name == name)
+    }
+}
+
 /// What a gateway says about one Room resource.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -103,13 +103,11 @@ fn plan_release(ctx: &Context, room: &Room, cluster_key: &Key) -> Plan {
     {
         return Plan::Release;
     }
-    let still_runs = ctx.gateways.report(cluster_key).pods.values().any(|pod| {
-        let rooms = pod.stats.iter().flat_map(|stats| &stats.rooms);
-        !pod.silent
-            && rooms
-                .into_iter()
-                .any(|entry| entry.namespace == room.namespace() && entry.name == room.name())
-    });
+    let still_runs = ctx
+        .gateways
+        .report(cluster_key)
+        .answers()
+        .any(|stats| stats.room(room.namespace(), room.name()).is_some());
     match target {
         Some(target) if !still_runs => Plan::Delete(target, cluster.key_prefix()),
         _ => Plan::Wait,

@@ -10,7 +10,7 @@ use super::{dereference::Facts, validate::Acceptance};
 use crate::{
     cluster::model::Problem,
     digits::two_significant_digits,
-    gateways::{PodReport, RoomStats},
+    gateways::{RoomStats, Stats},
     key::Key,
 };
 
@@ -86,7 +86,11 @@ fn compute_programmed(facts: &Facts) -> (ConditionStatus, Problem) {
         let report = facts.report.pods.get(uid);
         match report {
             Some(report) if report.silent => silent.push(report.name.as_str()),
-            Some(report) => match entry_of(facts, report) {
+            Some(report) => match report
+                .stats
+                .as_deref()
+                .and_then(|stats| entry_of(facts, stats))
+            {
                 Some(RoomStats {
                     policy_error: Some(error),
                     ..
@@ -124,11 +128,8 @@ fn compute_programmed(facts: &Facts) -> (ConditionStatus, Problem) {
     }
 }
 
-fn entry_of<'a>(facts: &Facts, report: &'a PodReport) -> Option<&'a RoomStats> {
-    let rooms = &report.stats.as_deref()?.rooms;
-    rooms
-        .iter()
-        .find(|room| room.namespace == facts.room.namespace() && room.name == facts.room.name())
+fn entry_of<'a>(facts: &Facts, stats: &'a Stats) -> Option<&'a RoomStats> {
+    stats.room(facts.room.namespace(), facts.room.name())
 }
 
 struct Counts {
@@ -143,10 +144,8 @@ fn count(facts: &Facts) -> Counts {
     let entries = || {
         facts
             .report
-            .pods
-            .values()
-            .filter(|pod| !pod.silent)
-            .filter_map(|pod| entry_of(facts, pod))
+            .answers()
+            .filter_map(|stats| entry_of(facts, stats))
     };
     let rate = facts
         .report

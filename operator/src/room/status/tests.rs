@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    gateways::{Report, Stats},
+    gateways::{PodReport, Report, Stats},
     room::validate::validate,
 };
 
