@@ -9,10 +9,11 @@ pub mod command;
 pub mod event;
 pub mod failure;
 pub mod frame;
+mod words;
 
 pub use close::CloseReason;
 pub use command::{Command, ParseError, Request};
-pub use event::GapReason;
+pub use event::{EventKind, GapReason};
 pub use failure::{ErrorCode, Failure};
 pub use frame::Frame;
 

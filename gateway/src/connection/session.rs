@@ -21,7 +21,7 @@ use super::heartbeat::{Due, Heartbeat};
 use super::socket::{Incoming, Socket};
 use crate::actions::{self, Actor};
 use crate::dialect::command::{self, Command, ParseError, Request};
-use crate::dialect::{CloseReason, ErrorCode, Failure, event};
+use crate::dialect::{CloseReason, ErrorCode, EventKind, Failure, event};
 use crate::gateway::Gateway;
 use crate::ids::Position;
 use crate::limits::{Admission, Kind, RateLimits};
@@ -289,7 +289,7 @@ async fn answer(
             if reference.is_none() {
                 return Ok(None);
             }
-            event::done("signaled", reference)
+            event::done(EventKind::Signaled, reference)
         }
         Command::History { room, range, limit } => {
             let page = actions::history(gateway, actor, &room, range, limit).await?;
@@ -301,7 +301,7 @@ async fn answer(
         }
         Command::Refresh { token } => {
             actions::refresh(gateway, connection, &token)?;
-            event::done("refreshed", reference)
+            event::done(EventKind::Refreshed, reference)
         }
     }))
 }

@@ -40,6 +40,26 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Each of them once; those with a sentence of their own carry an empty one.
+    pub const ALL: &[Self] = &[
+        Self::Client,
+        Self::Lost,
+        Self::GoingAway,
+        Self::Drained,
+        Self::Protocol,
+        Self::NotUtf8,
+        Self::Unavailable,
+        Self::Malformed(""),
+        Self::Unauthorized(""),
+        Self::Forbidden,
+        Self::HeartbeatTimeout,
+        Self::TooManyConnections,
+        Self::FrameTooLarge,
+        Self::RateLimited,
+        Self::SlowConsumer,
+        Self::Internal,
+    ];
+
     /// The close code, as in the protocol's table.
     pub const fn code(self) -> u16 {
         match self {
@@ -127,21 +147,38 @@ mod tests {
 
     #[test]
     fn every_text_fits_a_control_frame() {
-        for reason in [
-            CloseReason::GoingAway,
-            CloseReason::Drained,
-            CloseReason::Protocol,
-            CloseReason::NotUtf8,
-            CloseReason::Unavailable,
-            CloseReason::Forbidden,
-            CloseReason::HeartbeatTimeout,
-            CloseReason::TooManyConnections,
-            CloseReason::FrameTooLarge,
-            CloseReason::RateLimited,
-            CloseReason::SlowConsumer,
-            CloseReason::Internal,
-        ] {
+        for reason in CloseReason::ALL {
             assert!(reason.text().len() <= 123, "{reason:?}");
         }
+    }
+
+    #[test]
+    fn all_holds_every_reason() {
+        for reason in CloseReason::ALL {
+            // A new one doesn't compile until it stands here; then it belongs into `ALL` as well.
+            match reason {
+                CloseReason::Client
+                | CloseReason::Lost
+                | CloseReason::GoingAway
+                | CloseReason::Drained
+                | CloseReason::Protocol
+                | CloseReason::NotUtf8
+                | CloseReason::Unavailable
+                | CloseReason::Malformed(_)
+                | CloseReason::Unauthorized(_)
+                | CloseReason::Forbidden
+                | CloseReason::HeartbeatTimeout
+                | CloseReason::TooManyConnections
+                | CloseReason::FrameTooLarge
+                | CloseReason::RateLimited
+                | CloseReason::SlowConsumer
+                | CloseReason::Internal => {}
+            }
+        }
+        let words: std::collections::HashSet<_> = CloseReason::ALL
+            .iter()
+            .map(|reason| reason.reason())
+            .collect();
+        assert_eq!(words.len(), CloseReason::ALL.len());
     }
 }

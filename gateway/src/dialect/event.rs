@@ -11,34 +11,44 @@ use serde_json::value::RawValue;
 
 use super::failure::Failure;
 use super::frame::{Frame, FrameBuilder};
+use super::words::words;
 use crate::broker::{Members, Message, PresenceChange};
 use crate::ids::{ConnectionId, Position, UserId};
 
-/// Why messages can't be had any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GapReason {
-    /// Beyond the room's `maxMessages`.
-    Trimmed,
-    /// Older than the room's `maxAge`.
-    Expired,
-    /// Lost, or not known to be whole, after a failover.
-    Failover,
-    /// Left out for a slow consumer.
-    Dropped,
-    /// Deleted on request.
-    Deleted,
+words! {
+    /// Why messages can't be had any more.
+    pub enum GapReason {
+        /// Beyond the room's `maxMessages`.
+        Trimmed = "trimmed",
+        /// Older than the room's `maxAge`.
+        Expired = "expired",
+        /// Lost, or not known to be whole, after a failover.
+        Failover = "failover",
+        /// Left out for a slow consumer.
+        Dropped = "dropped",
+        /// Deleted on request.
+        Deleted = "deleted",
+    }
 }
 
-impl GapReason {
-    /// The word in frames and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Trimmed => "trimmed",
-            Self::Expired => "expired",
-            Self::Failover => "failover",
-            Self::Dropped => "dropped",
-            Self::Deleted => "deleted",
-        }
+words! {
+    /// What a frame tells: its `type`.
+    pub enum EventKind {
+        Welcome = "welcome",
+        Joined = "joined",
+        Left = "left",
+        Message = "message",
+        Signal = "signal",
+        Signaled = "signaled",
+        Presence = "presence",
+        Gap = "gap",
+        Ack = "ack",
+        History = "history",
+        Members = "members",
+        Refreshed = "refreshed",
+        Error = "error",
+        Reconnect = "reconnect",
+        Heartbeat = "heartbeat",
     }
 }
 
@@ -62,9 +72,9 @@ pub fn welcome(connection: ConnectionId, user: &UserId, config: &GatewayConfig) 
         message_bytes: config.limits.message_bytes,
         rooms_per_connection: config.limits.rooms_per_connection,
     };
-    let mut frame = FrameBuilder::with_capacity(256);
+    let mut frame = start(EventKind::Welcome, 256);
     frame
-        .raw(r#"{"type":"welcome","connection":""#)
+        .raw(r#","connection":""#)
         .raw(&connection.to_string())
         .raw(r#"","user":"#)
         .json(user);
@@ -90,7 +100,7 @@ pub struct Joined {
 
 /// The answer to `join`, before what is replayed.
 pub fn joined(reference: &Reference, room: &RoomName, joined: &Joined) -> Frame {
-    let mut frame = answer("joined", reference, room);
+    let mut frame = answer(EventKind::Joined, reference, room);
     frame
         .raw(r#","id":""#)
         .raw(&joined.id.to_string())
@@ -111,7 +121,7 @@ pub fn joined(reference: &Reference, room: &RoomName, joined: &Joined) -> Frame 
 
 /// The answer to `leave`, or news of a membership that ended otherwise: then with a reason.
 pub fn left(reference: &Reference, room: &RoomName, reason: Option<&str>) -> Frame {
-    let mut frame = answer("left", reference, room);
+    let mut frame = answer(EventKind::Left, reference, room);
     if let Some(reason) = reason {
         frame.raw(r#","reason":"#).json(reason);
     }
@@ -121,11 +131,8 @@ pub fn left(reference: &Reference, room: &RoomName, reason: Option<&str>) -> Fra
 
 /// A stored message.
 pub fn message(room: &RoomName, message: &Message) -> Frame {
-    let mut frame = FrameBuilder::with_capacity(96 + room.len() + message.body.len());
-    frame
-        .raw(r#"{"type":"message","room":""#)
-        .raw(room)
-        .raw("\",");
+    let mut frame = start(EventKind::Message, 96 + room.len() + message.body.len());
+    frame.raw(r#","room":""#).raw(room).raw("\",");
     message_members(&mut frame, message);
     frame.raw("}");
     frame.finish()
@@ -144,9 +151,9 @@ fn message_members(frame: &mut FrameBuilder, message: &Message) {
 
 /// A signal.
 pub fn signal(room: &RoomName, body: &[u8]) -> Frame {
-    let mut frame = FrameBuilder::with_capacity(48 + room.len() + body.len());
+    let mut frame = start(EventKind::Signal, 48 + room.len() + body.len());
     frame
-        .raw(r#"{"type":"signal","room":""#)
+        .raw(r#","room":""#)
         .raw(room)
         .raw("\",")
         .bytes(body)
@@ -167,13 +174,11 @@ struct WireDeparted<'a> {
 
 /// Who came and went. `names: false` tells the count alone.
 pub fn presence(room: &RoomName, change: &PresenceChange, names: bool) -> Frame {
-    let mut frame = FrameBuilder::with_capacity(
+    let mut frame = start(
+        EventKind::Presence,
         96 + room.len() + 48 * (change.joined.len() + change.left.len()),
     );
-    frame
-        .raw(r#"{"type":"presence","room":""#)
-        .raw(room)
-        .raw("\"");
+    frame.raw(r#","room":""#).raw(room).raw("\"");
     if names {
         let joined: Vec<_> = change
             .joined
@@ -200,9 +205,9 @@ pub fn presence(room: &RoomName, change: &PresenceChange, names: bool) -> Frame 
 
 /// Messages that can't be had: those after `after` up to and with `next`.
 pub fn gap(room: &RoomName, after: Position, next: Position, reason: GapReason) -> Frame {
-    let mut frame = FrameBuilder::with_capacity(128 + room.len());
+    let mut frame = start(EventKind::Gap, 128 + room.len());
     frame
-        .raw(r#"{"type":"gap","room":""#)
+        .raw(r#","room":""#)
         .raw(room)
         .raw(r#"","after":""#)
         .raw(&after.to_string());
@@ -217,17 +222,15 @@ pub fn gap(room: &RoomName, after: Position, next: Position, reason: GapReason) 
 
 /// The answer to `publish`.
 pub fn ack(reference: &Reference, id: Position) -> Frame {
-    let mut frame = FrameBuilder::with_capacity(64);
-    frame.raw(r#"{"type":"ack""#);
+    let mut frame = start(EventKind::Ack, 64);
     write_reference(&mut frame, reference);
     frame.raw(r#","id":""#).raw(&id.to_string()).raw("\"}");
     frame.finish()
 }
 
 /// An acknowledgement of a command whose answer holds nothing, such as `refresh`.
-pub fn done(kind: &str, reference: &Reference) -> Frame {
-    let mut frame = FrameBuilder::with_capacity(64);
-    frame.raw(r#"{"type":"#).json(kind);
+pub fn done(kind: EventKind, reference: &Reference) -> Frame {
+    let mut frame = start(kind, 64);
     write_reference(&mut frame, reference);
     frame.raw("}");
     frame.finish()
@@ -240,7 +243,7 @@ pub fn history(
     messages: &[Message],
     next: Option<Position>,
 ) -> Frame {
-    let mut frame = answer("history", reference, room);
+    let mut frame = answer(EventKind::History, reference, room);
     frame.raw(r#","messages":"#);
     write_messages(&mut frame, messages);
     write_next(&mut frame, next);
@@ -278,7 +281,7 @@ fn write_next(frame: &mut FrameBuilder, next: Option<Position>) {
 
 /// The answer to `members`.
 pub fn members(reference: &Reference, room: &RoomName, members: &Members) -> Frame {
-    let mut frame = answer("members", reference, room);
+    let mut frame = answer(EventKind::Members, reference, room);
     let wire: Vec<_> = members
         .members
         .iter()
@@ -295,8 +298,7 @@ pub fn members(reference: &Reference, room: &RoomName, members: &Members) -> Fra
 
 /// A command was refused; the connection goes on.
 pub fn error(reference: &Reference, room: Option<&RoomName>, failure: &Failure) -> Frame {
-    let mut frame = FrameBuilder::with_capacity(128 + failure.message.len());
-    frame.raw(r#"{"type":"error""#);
+    let mut frame = start(EventKind::Error, 128 + failure.message.len());
     write_reference(&mut frame, reference);
     if let Some(room) = room {
         frame.raw(r#","room":""#).raw(room).raw("\"");
@@ -315,9 +317,9 @@ pub fn error(reference: &Reference, room: Option<&RoomName>, failure: &Failure) 
 
 /// Part of a drain: open another connection after this time, then close this one.
 pub fn reconnect(after: Duration) -> Frame {
-    let mut frame = FrameBuilder::with_capacity(48);
+    let mut frame = start(EventKind::Reconnect, 48);
     frame
-        .raw(r#"{"type":"reconnect","after_ms":"#)
+        .raw(r#","after_ms":"#)
         .json(&u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
         .raw("}");
     frame.finish()
@@ -325,15 +327,21 @@ pub fn reconnect(after: Duration) -> Frame {
 
 /// For scripts in browsers, which can't see pings.
 pub fn heartbeat() -> Frame {
-    let mut frame = FrameBuilder::with_capacity(24);
-    frame.raw(r#"{"type":"heartbeat"}"#);
+    let mut frame = start(EventKind::Heartbeat, 24);
+    frame.raw("}");
     frame.finish()
 }
 
+/// `{"type":…` without the closing brace. Every frame starts here, so that none has a type outside [`EventKind`].
+fn start(kind: EventKind, capacity: usize) -> FrameBuilder {
+    let mut frame = FrameBuilder::with_capacity(capacity);
+    frame.raw(r#"{"type":""#).raw(kind.as_str()).raw("\"");
+    frame
+}
+
 /// `{"type":…,"ref":…,"room":…` without the closing brace.
-fn answer(kind: &str, reference: &Reference, room: &RoomName) -> FrameBuilder {
-    let mut frame = FrameBuilder::with_capacity(128 + room.len());
-    frame.raw(r#"{"type":""#).raw(kind).raw("\"");
+fn answer(kind: EventKind, reference: &Reference, room: &RoomName) -> FrameBuilder {
+    let mut frame = start(kind, 128 + room.len());
     write_reference(&mut frame, reference);
     frame.raw(r#","room":""#).raw(room).raw("\"");
     frame

@@ -2,44 +2,25 @@
 
 use std::time::Duration;
 
-/// What went wrong with a command, while the connection goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorCode {
-    BadRequest,
-    InvalidRoom,
-    InvalidId,
-    Unauthorized,
-    Forbidden,
-    NotJoined,
-    NotFound,
-    TooLarge,
-    TooManyRooms,
-    RoomFull,
-    RateLimited,
-    OutcomeUnknown,
-    Unavailable,
-    Internal,
-}
+use super::words::words;
 
-impl ErrorCode {
-    /// The word in frames and HTTP answers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::InvalidRoom => "invalid_room",
-            Self::InvalidId => "invalid_id",
-            Self::Unauthorized => "unauthorized",
-            Self::Forbidden => "forbidden",
-            Self::NotJoined => "not_joined",
-            Self::NotFound => "not_found",
-            Self::TooLarge => "too_large",
-            Self::TooManyRooms => "too_many_rooms",
-            Self::RoomFull => "room_full",
-            Self::RateLimited => "rate_limited",
-            Self::OutcomeUnknown => "outcome_unknown",
-            Self::Unavailable => "unavailable",
-            Self::Internal => "internal",
-        }
+words! {
+    /// What went wrong with a command, while the connection goes on.
+    pub enum ErrorCode {
+        BadRequest = "bad_request",
+        InvalidRoom = "invalid_room",
+        InvalidId = "invalid_id",
+        Unauthorized = "unauthorized",
+        Forbidden = "forbidden",
+        NotJoined = "not_joined",
+        NotFound = "not_found",
+        TooLarge = "too_large",
+        TooManyRooms = "too_many_rooms",
+        RoomFull = "room_full",
+        RateLimited = "rate_limited",
+        OutcomeUnknown = "outcome_unknown",
+        Unavailable = "unavailable",
+        Internal = "internal",
     }
 }
 

@@ -98,7 +98,7 @@ fn frames_read_as_the_protocol_shows_them() {
             r#"{"type":"left","room":"lobby","reason":"forbidden"}"#,
         ),
         (
-            done("refreshed", &Some(mark("\"a\""))),
+            done(EventKind::Refreshed, &Some(mark("\"a\""))),
             r#"{"type":"refreshed","ref":"a"}"#,
         ),
         (heartbeat(), r#"{"type":"heartbeat"}"#),
