@@ -26,8 +26,9 @@ impl Page {
     pub(crate) fn all() -> Vec<Self> {
         let names = fs::read_dir(root().join("docs")).unwrap();
         let mut names: Vec<_> = names
-            .map(|entry| format!("docs/{}", entry.unwrap().file_name().to_string_lossy()))
-            .filter(|name| name.ends_with(".md"))
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+            .filter_map(|path| Some(format!("docs/{}", path.file_name()?.to_str()?)))
             .chain(["README.md".to_owned()])
             .collect();
         names.sort();
