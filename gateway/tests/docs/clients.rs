@@ -1,12 +1,11 @@
-//! What the people of a conversation use: a WebSocket, or single requests.
+//! What the people of a conversation use: a WebSocket, an event stream, or single requests.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -25,51 +24,87 @@ pub(crate) enum Came {
     Closed { code: u16, reason: String },
 }
 
+enum Transport {
+    WebSocket(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
+    Events(EventStream),
+}
+
 /// Someone's connection.
 pub(crate) struct Client {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    transport: Transport,
     /// Types of frames that are left out.
     pub(crate) ignores: Vec<&'static str>,
-    /// Came, but wasn't asked for yet.
-    pub(crate) waiting: VecDeque<Value>,
 }
 
 impl Client {
     /// Opens a connection.
     pub(crate) async fn connect(address: SocketAddr, path: &str, token: Option<&str>) -> Self {
-        let mut request = format!("ws://{address}{path}")
-            .into_client_request()
-            .unwrap();
-        if let Some(token) = token {
-            let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
-            request.headers_mut().insert("authorization", bearer);
-        }
-        let (socket, _) = connect_async(request).await.unwrap();
+        let transport = if path.starts_with("/v1/sse") {
+            Transport::Events(EventStream::open(address, path, token).await)
+        } else {
+            let mut request = format!("ws://{address}{path}")
+                .into_client_request()
+                .unwrap();
+            if let Some(token) = token {
+                let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+                request.headers_mut().insert("authorization", bearer);
+            }
+            Transport::WebSocket(Box::new(connect_async(request).await.unwrap().0))
+        };
         Self {
-            socket,
+            transport,
             ignores: Vec::new(),
-            waiting: VecDeque::new(),
         }
     }
 
-    pub(crate) async fn send(&mut self, frame: &str) {
-        self.socket.send(Message::text(frame)).await.unwrap();
+    pub(crate) async fn send(&mut self, frame: &str) -> Result<(), String> {
+        let Transport::WebSocket(socket) = &mut self.transport else {
+            return Err("an event stream goes one way".to_owned());
+        };
+        let sent = socket.send(Message::text(frame)).await;
+        sent.map_err(|error| error.to_string())
     }
 
     /// The next frame, or the end.
     pub(crate) async fn next(&mut self) -> Result<Came, String> {
-        if let Some(frame) = self.waiting.pop_front() {
-            return Ok(Came::Frame(frame));
-        }
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.socket.next());
-            let message = next.await.map_err(|_| "nothing came")?;
-            match message.ok_or("the connection ended")? {
+            let next = tokio::time::timeout(PATIENCE, self.transport.next());
+            let came = next.await.map_err(|_| "nothing came")??;
+            if !matches!(&came, Came::Frame(frame) if self.ignores.iter().any(|kind| frame["type"] == *kind))
+            {
+                return Ok(came);
+            }
+        }
+    }
+
+    /// Closes with 1000 and waits for the end; what came before is returned.
+    pub(crate) async fn close(mut self) -> Vec<Value> {
+        let Transport::WebSocket(socket) = &mut self.transport else {
+            return Vec::new();
+        };
+        let frame = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        (**socket).close(Some(frame)).await.ok();
+        let mut rest = Vec::new();
+        while let Ok(Came::Frame(frame)) = self.next().await {
+            rest.push(frame);
+        }
+        rest
+    }
+}
+
+impl Transport {
+    async fn next(&mut self) -> Result<Came, String> {
+        let socket = match self {
+            Self::Events(events) => return events.next().await,
+            Self::WebSocket(socket) => socket,
+        };
+        loop {
+            match socket.next().await.ok_or("the connection ended")? {
                 Ok(Message::Text(text)) => {
-                    let frame: Value = serde_json::from_str(&text).unwrap();
-                    if !self.ignores.iter().any(|kind| frame["type"] == *kind) {
-                        return Ok(Came::Frame(frame));
-                    }
+                    return Ok(Came::Frame(serde_json::from_str(&text).unwrap()));
                 }
                 Ok(Message::Close(close)) => {
                     let (code, reason) = close.map_or((1005, String::new()), |close| {
@@ -82,20 +117,95 @@ impl Client {
             }
         }
     }
+}
 
-    /// Closes with 1000 and waits for the end; what came before is returned.
-    pub(crate) async fn close(mut self) -> Vec<Value> {
-        let frame = CloseFrame {
-            code: CloseCode::Normal,
-            reason: "".into(),
-        };
-        self.socket.close(Some(frame)).await.ok();
-        let mut rest = Vec::new();
-        while let Ok(Came::Frame(frame)) = self.next().await {
-            rest.push(frame);
+/// A stream of server-sent events.
+struct EventStream {
+    stream: BufReader<TcpStream>,
+    chunked: bool,
+    /// Decoded and not looked at yet.
+    text: String,
+}
+
+impl EventStream {
+    async fn open(address: SocketAddr, path: &str, token: Option<&str>) -> Self {
+        let authorization = authorization(token);
+        let text = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n{authorization}\r\n");
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(stream.read_line(&mut head).await.unwrap() > 0, "{head}");
         }
-        rest
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        Self {
+            stream,
+            chunked: head
+                .to_ascii_lowercase()
+                .contains("transfer-encoding: chunked"),
+            text: String::new(),
+        }
     }
+
+    /// The next event that has data.
+    async fn next(&mut self) -> Result<Came, String> {
+        loop {
+            while let Some((event, rest)) = self.text.split_once("\n\n") {
+                let field = |name: &str| {
+                    let mut lines = event.lines();
+                    lines
+                        .find_map(|line| line.strip_prefix(name))
+                        .map(str::trim)
+                };
+                let data = field("data:").map(|data| serde_json::from_str::<Value>(data).unwrap());
+                let (kind, rest) = (field("event:").map(str::to_owned), rest.to_owned());
+                self.text = rest;
+                match data {
+                    None => {}
+                    Some(close) if kind.as_deref() == Some("close") => {
+                        let code = close["code"].as_u64().and_then(|code| code.try_into().ok());
+                        let reason = close["reason"].as_str().unwrap_or_default().to_owned();
+                        return Ok(Came::Closed {
+                            code: code.ok_or("no code")?,
+                            reason,
+                        });
+                    }
+                    Some(frame) => return Ok(Came::Frame(frame)),
+                }
+            }
+            let bytes = self.read().await.map_err(|error| error.to_string())?;
+            self.text.push_str(&String::from_utf8(bytes).unwrap());
+        }
+    }
+
+    async fn read(&mut self) -> std::io::Result<Vec<u8>> {
+        if !self.chunked {
+            let bytes = self.stream.fill_buf().await?.to_vec();
+            self.stream.consume(bytes.len());
+            return if bytes.is_empty() {
+                Err(std::io::ErrorKind::UnexpectedEof.into())
+            } else {
+                Ok(bytes)
+            };
+        }
+        let mut size = String::new();
+        self.stream.read_line(&mut size).await?;
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        let mut chunk = vec![0; size + 2];
+        self.stream.read_exact(&mut chunk).await?;
+        chunk.truncate(size);
+        if size == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(chunk)
+    }
+}
+
+fn authorization(bearer: Option<&str>) -> String {
+    bearer.map_or(String::new(), |bearer| {
+        format!("authorization: Bearer {bearer}\r\n")
+    })
 }
 
 /// The answer to a request.
@@ -113,9 +223,7 @@ pub(crate) async fn request(
     bearer: Option<&str>,
     body: &str,
 ) -> Answer {
-    let authorization = bearer.map_or(String::new(), |bearer| {
-        format!("authorization: Bearer {bearer}\r\n")
-    });
+    let authorization = authorization(bearer);
     let length = body.len();
     let text = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n{authorization}\r\n{body}"

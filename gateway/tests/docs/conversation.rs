@@ -148,12 +148,8 @@ impl<'a> Play<'a> {
             &format!("\"{TOKEN}\""),
             &format!("\"{}\"", self.gateway.token(who)),
         );
-        self.clients
-            .get_mut(who)
-            .ok_or("not connected")?
-            .send(&frame)
-            .await;
-        Ok(())
+        let client = self.clients.get_mut(who).ok_or("not connected")?;
+        client.send(&frame).await
     }
 
     /// Takes all frames that are shown for someone one after the other.
