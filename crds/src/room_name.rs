@@ -14,6 +14,9 @@ pub const MAX_LENGTH: usize = 200;
 /// What reserved names start with.
 pub const USER_PREFIX: &str = "user:";
 
+/// Has a character that names can't have.
+const CONTROL: &str = "!control";
+
 /// Name of a room. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoomName(Arc<str>);
@@ -52,6 +55,16 @@ impl RoomName {
             Some((at, found)) => Err(RoomNameError::Character { found, at }),
             None => Ok(Self(text.into())),
         }
+    }
+
+    /// The log in which gateways read what the application has them do. No text parses to this name, so nobody can join it or publish to it.
+    pub fn control() -> Self {
+        Self(CONTROL.into())
+    }
+
+    /// Whether it is [`control`](Self::control).
+    pub fn is_control(&self) -> bool {
+        &*self.0 == CONTROL
     }
 
     /// The text.

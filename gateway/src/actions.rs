@@ -13,6 +13,7 @@ use crate::broker::{
     IdempotencyKey, Leave, Members, Message, Publication, Published, Range, UserPresence,
 };
 use crate::connection::Connection;
+use crate::control::Order;
 use crate::dialect::command::Token;
 use crate::dialect::event::Reference;
 use crate::dialect::{ErrorCode, Failure};
@@ -274,6 +275,22 @@ pub async fn user(
         .user_presence(user)
         .await
         .map_err(|error| unavailable(&error))
+}
+
+/// Ends all of a user's connections, on every gateway: those that are open when this returns end within moments.
+pub async fn disconnect(gateway: &Gateway, user: UserId) -> Result<(), Failure> {
+    gateway.order(&Order::Disconnect { user }).await
+}
+
+/// Takes a user out of a room, on every gateway. It may join again if the room's policy lets it.
+pub async fn remove(
+    gateway: &Gateway,
+    actor: Actor<'_>,
+    room: RoomName,
+    user: UserId,
+) -> Result<(), Failure> {
+    actor.admitted_to(gateway, &room, Action::Members)?;
+    gateway.order(&Order::Remove { room, user }).await
 }
 
 /// Takes a newer token for a connection. Only one of the same user: who someone is can't change under their memberships.

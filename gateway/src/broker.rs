@@ -6,7 +6,7 @@
 //! frames or policies.
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 pub mod memory;
 pub mod redis;
 
@@ -150,6 +150,8 @@ pub enum Leave {
     Now,
     /// Told when the presence TTL has passed without the user coming back anywhere.
     Linger,
+    /// Told at once if the user lingers; one who is here stays.
+    EndLinger,
 }
 
 /// Whether a user has a connection anywhere.

@@ -13,6 +13,7 @@ use crate::broker::Broker;
 use crate::config::Settings;
 use crate::connection::Connection;
 use crate::connection::registry::Registry;
+use crate::control::{self, Control};
 use crate::dialect::{CloseReason, event};
 use crate::http::limits::UserLimits;
 use crate::hub::{Hub, Rooms};
@@ -40,6 +41,7 @@ pub struct Gateway {
     stopping: CancellationToken,
     draining: AtomicBool,
     config_error: Mutex<Option<String>>,
+    pub(crate) control: Control,
 }
 
 impl Gateway {
@@ -62,7 +64,7 @@ impl Gateway {
             tracker.clone(),
             stopping.clone(),
         );
-        Arc::new(Self {
+        let gateway = Arc::new(Self {
             settings: RwLock::new(Arc::new(settings)),
             hub,
             registry: Registry::default(),
@@ -73,7 +75,22 @@ impl Gateway {
             stopping,
             draining: AtomicBool::new(false),
             config_error: Mutex::new(None),
-        })
+            control: Control::default(),
+        });
+        let following = control::follow(Arc::clone(&gateway));
+        gateway.tracker.spawn(
+            gateway
+                .stopping
+                .clone()
+                .run_until_cancelled_owned(following),
+        );
+        gateway
+    }
+
+    /// `Ok` when clients can be served; otherwise a sentence for `/readyz`.
+    pub fn ready(&self) -> Result<(), String> {
+        self.hub.broker().ready()?;
+        self.control.ready()
     }
 
     /// The settings in force.

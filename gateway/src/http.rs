@@ -15,6 +15,7 @@ use axum::routing::get;
 use crate::dialect::{ErrorCode, Failure};
 use crate::gateway::Gateway;
 
+pub mod control;
 pub mod cors;
 pub mod limits;
 pub mod rooms;
@@ -51,6 +52,7 @@ pub fn server_api(gateway: &Arc<Gateway>) -> Router {
     };
     rooms::router()
         .merge(rooms::server_router())
+        .merge(control::router())
         .merge(users::router())
         .with_state(state)
         .fallback(not_found)

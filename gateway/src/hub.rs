@@ -28,7 +28,7 @@ use crate::room::{Caught, Room, Switch, Todo};
 mod catch_up;
 mod rooms;
 
-use catch_up::Backoff;
+pub(crate) use catch_up::Backoff;
 pub use rooms::Rooms;
 
 /// Reads for replays under way at once: bounds both their memory and what a crowd that comes back asks of the broker.
@@ -207,6 +207,31 @@ impl Hub {
         was_in
     }
 
+    /// Takes all of a user's connections out of a room, and ends its linger there.
+    pub fn remove(self: &Arc<Self>, user: &UserId, name: &RoomName) {
+        let connections = self.rooms.get(name).map(|room| room.connections());
+        for connection in connections.iter().flatten() {
+            if connection.user == *user {
+                self.put_out(connection, name, "removed");
+            }
+        }
+        let (hub, user, name) = (Arc::clone(self), user.clone(), name.clone());
+        self.tracker.spawn(async move {
+            // What fails is told later, by the broker itself.
+            hub.broker.leave(&name, &user, Leave::EndLinger).await.ok();
+        });
+    }
+
+    /// Takes a connection out of a room that it didn't ask to leave, and tells it why.
+    fn put_out(self: &Arc<Self>, connection: &Arc<Connection>, name: &RoomName, reason: &str) {
+        if connection.remove_room(name) && self.leave(connection, name, Leave::Now) {
+            connection
+                .outbox
+                .push(event::left(&None, name, Some(reason)))
+                .ok();
+        }
+    }
+
     /// Tells the broker about a user in its own time, then lets the room go if nobody is left.
     fn settle_later(self: &Arc<Self>, room: &Arc<Room>, user: &UserId) {
         let (hub, room, user) = (Arc::clone(self), Arc::clone(room), user.clone());
@@ -330,14 +355,8 @@ impl Hub {
                 let allowed = policy.is_some_and(|policy| {
                     access::check(policy, Action::Join, &connection.identity(), &room.name).is_ok()
                 });
-                if !allowed
-                    && connection.remove_room(&room.name)
-                    && self.leave(&connection, &room.name, Leave::Now)
-                {
-                    connection
-                        .outbox
-                        .push(event::left(&None, &room.name, Some("forbidden")))
-                        .ok();
+                if !allowed {
+                    self.put_out(&connection, &room.name, "forbidden");
                 }
             }
             // Many rooms take a while; the deliveries on this thread go in between.

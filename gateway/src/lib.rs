@@ -16,6 +16,7 @@
 //! | [`actions`] | what can be done, however it was asked: access, limits, broker |
 //! | [`access`], [`auth`], [`limits`], [`policy`] | who may do what, who is who, how fast, by which rules |
 //! | [`http`], [`server`], [`ops`], [`page`] | the ports and their paths |
+//! | [`control`] | what the application has all gateways do: disconnect a user, remove one from a room |
 //! | [`config`], [`gateway`] | the settings in force; what everything shares |
 //! | [`broker`], [`ids`] | the seam to the engines; positions and users |
 //! | [`serve`], [`dev`], [`token`], [`client`], [`cli`], [`shutdown`] | the commands, and how a gateway ends |
@@ -29,6 +30,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod connection;
+pub mod control;
 pub mod dev;
 pub mod dialect;
 pub mod gateway;

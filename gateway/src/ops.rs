@@ -42,7 +42,7 @@ impl Ops {
 
     fn readiness(&self) -> Result<(), String> {
         match self.gateway.get() {
-            Some(gateway) => gateway.hub.broker().ready(),
+            Some(gateway) => gateway.ready(),
             None => Err(self.waiting_for.lock().clone()),
         }
     }

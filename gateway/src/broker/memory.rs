@@ -237,6 +237,12 @@ impl Broker for MemoryBroker {
                 false
             }
             Leave::Linger => state.presence.linger(user, now, self.presence_ttl),
+            Leave::EndLinger => {
+                if let Some(change) = state.presence.end_linger(user, u64::MAX) {
+                    self.deliver(room, state, Event::Presence(change));
+                }
+                false
+            }
         });
         if lingers == Some(true) {
             let (weak, room, user) = (self.this.clone(), room.clone(), user.clone());

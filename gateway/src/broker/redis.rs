@@ -24,7 +24,7 @@ mod resp;
 mod scripts;
 mod subscribe;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topology;
 mod upkeep;
 mod url;

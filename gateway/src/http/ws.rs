@@ -80,8 +80,6 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) 
         .map_err(crate::auth::AuthError::close_reason)
         .and_then(|identity| {
             gateway
-                .hub
-                .broker()
                 .ready()
                 .map(|()| identity)
                 .map_err(|_| CloseReason::Unavailable)

@@ -158,7 +158,7 @@ fn bounded(mut chunk: Chunk) -> Chunk {
 
 /// Waits longer each time, with jitter.
 #[derive(Debug)]
-pub(super) struct Backoff(Duration);
+pub(crate) struct Backoff(Duration);
 
 impl Default for Backoff {
     fn default() -> Self {
@@ -167,7 +167,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         let wait = self.0.mul_f64(rand::rng().random_range(0.5..1.0));
         self.0 = (self.0 * 2).min(LONGEST_BACKOFF);
         tokio::time::sleep(wait).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use rotunda_crds::RoomName;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::broker::{Event, RoomEvents};
 use crate::connection::Connection;
@@ -24,6 +24,7 @@ pub struct Rooms {
     metrics: Arc<Metrics>,
     /// Unbounded, yet never longer than twice the number of rooms: each asks for one healing and one flush at a time.
     todo: mpsc::UnboundedSender<(Arc<Room>, Todo)>,
+    orders: Notify,
 }
 
 impl Rooms {
@@ -35,6 +36,7 @@ impl Rooms {
             hasher: RandomState::new(),
             metrics,
             todo,
+            orders: Notify::new(),
         };
         (Arc::new(rooms), wanted)
     }
@@ -87,6 +89,11 @@ impl Rooms {
         }
     }
 
+    /// Wakes up whoever reads the log of orders: there may be one.
+    pub fn orders(&self) -> &Notify {
+        &self.orders
+    }
+
     /// All rooms at this moment.
     pub fn all(&self) -> Vec<Arc<Room>> {
         self.shards
@@ -108,8 +115,13 @@ impl Rooms {
 
 impl RoomEvents for Rooms {
     fn deliver(&self, room: &RoomName, event: Event) {
-        // Events may trail an unsubscribe.
-        let Some(room) = self.get(room) else { return };
+        let Some(room) = self.get(room) else {
+            // Other events may trail an unsubscribe.
+            if room.is_control() {
+                self.orders.notify_one();
+            }
+            return;
+        };
         let todo = room.deliver(event, &self.metrics);
         if todo != Todo::Nothing {
             // Nobody takes it any more only while the gateway stops.

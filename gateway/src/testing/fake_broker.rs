@@ -137,6 +137,16 @@ impl FakeBroker {
         self.sink.deliver(&room(name), Event::Interrupted);
     }
 
+    /// The log of orders may have something that wasn't delivered.
+    pub(crate) fn interrupt_control(&self) {
+        self.sink.deliver(&RoomName::control(), Event::Interrupted);
+    }
+
+    /// Orders up to this position are gone.
+    pub(crate) fn trim_control(&self, through: Position) {
+        self.trim_room(&RoomName::control(), through);
+    }
+
     /// Delivers a message again.
     pub(crate) fn repeat(&self, name: &str, position: Position) {
         let room = room(name);
@@ -152,7 +162,11 @@ impl FakeBroker {
 
     /// Only messages after this position are kept.
     pub(crate) fn trim(&self, name: &str, through: Position) {
-        self.with(&room(name), |log| {
+        self.trim_room(&room(name), through);
+    }
+
+    fn trim_room(&self, room: &RoomName, through: Position) {
+        self.with(room, |log| {
             log.messages.retain(|message| message.position > through);
             log.state.oldest = log.messages.first().map(|message| message.position);
         });
@@ -208,6 +222,11 @@ impl Broker for FakeBroker {
     }
 
     async fn subscribe(&self, room: &RoomName) -> Result<(), BrokerError> {
+        if room.is_control() {
+            // Nobody's faults are about it.
+            self.with(room, |log| log.subscribed = true);
+            return Ok(());
+        }
         Self::counts_down(&mut self.faults.lock().fail_subscribes)?;
         self.called(format!("subscribe {room}"));
         self.with(room, |log| log.subscribed = true);
@@ -226,11 +245,13 @@ impl Broker for FakeBroker {
         limit: usize,
         _: Retention,
     ) -> Result<Chunk, BrokerError> {
-        if self.faults.lock().gate_reads {
-            self.gate.acquire().await.unwrap().forget();
+        if !room.is_control() {
+            if self.faults.lock().gate_reads {
+                self.gate.acquire().await.unwrap().forget();
+            }
+            Self::counts_down(&mut self.faults.lock().fail_reads)?;
+            self.called(format!("read {room}"));
         }
-        Self::counts_down(&mut self.faults.lock().fail_reads)?;
-        self.called(format!("read {room}"));
         Ok(self.with(room, |log| {
             let fits = |message: &&Message| match range {
                 Range::After(position) => message.position > position,
@@ -285,7 +306,8 @@ impl Broker for FakeBroker {
         tokio::task::yield_now().await;
         Self::counts_down(&mut self.faults.lock().fail_leaves)?;
         let (gone, count) = self.with(room, |log| {
-            (log.members.remove(user), log.members.len() as u64)
+            let gone = leave != Leave::EndLinger && log.members.remove(user);
+            (gone, log.members.len() as u64)
         });
         if gone {
             let departed = Departed {

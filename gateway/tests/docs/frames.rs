@@ -50,9 +50,14 @@ fn frames(kind: EventKind, reference: &Reference) -> Vec<Frame> {
             joined(Some(true), 3, Some(17)),
             joined(Some(false), 0, None),
         ],
-        EventKind::Left => [None, Some("forbidden"), Some("unavailable")]
-            .map(|reason| event::left(reference, &room, reason))
-            .into(),
+        EventKind::Left => [
+            None,
+            Some("forbidden"),
+            Some("removed"),
+            Some("unavailable"),
+        ]
+        .map(|reason| event::left(reference, &room, reason))
+        .into(),
         EventKind::Message => messages
             .iter()
             .map(|message| event::message(&room, message))

@@ -11,9 +11,11 @@ use rotunda_crds::config::{
     ApiKeyConfig, JwtConfig, JwtKeyConfig, RoomConfig, RoomMatch, RoomPolicy,
 };
 use rotunda_crds::realtime_cluster::auth::JwtAlgorithm;
+use rotunda_gateway::broker::Broker;
 use rotunda_gateway::broker::memory::MemoryBroker;
 use rotunda_gateway::config::{Files, Settings};
 use rotunda_gateway::gateway::Gateway;
+use rotunda_gateway::hub::Rooms;
 use rotunda_gateway::ids::UserId;
 use rotunda_gateway::metrics::Metrics;
 use rotunda_gateway::ops::{self, Ops};
@@ -81,6 +83,15 @@ pub(crate) fn config(rooms: &[&str]) -> GatewayConfig {
 
 impl TestGateway {
     pub(crate) fn start(config: GatewayConfig) -> Self {
+        let ttl = Duration::from_secs(30);
+        Self::start_with(config, |rooms| MemoryBroker::start(ttl, rooms))
+    }
+
+    /// Starts a gateway on a broker.
+    pub(crate) fn start_with(
+        config: GatewayConfig,
+        broker: impl FnOnce(Arc<Rooms>) -> Arc<dyn Broker>,
+    ) -> Self {
         let files = Files::from([
             ("jwt.main".to_owned(), b"a secret for tests".to_vec()),
             ("apikey.backend".to_owned(), API_KEY.as_bytes().to_vec()),
@@ -89,10 +100,7 @@ impl TestGateway {
         let settings = Settings::build(config, &files, &counters).unwrap();
         let metrics = Arc::new(Metrics::new());
         let ops = Ops::new(Arc::clone(&metrics));
-        let ttl = Duration::from_secs(30);
-        let gateway = Gateway::start(settings, counters, metrics, |rooms| {
-            MemoryBroker::start(ttl, rooms)
-        });
+        let gateway = Gateway::start(settings, counters, metrics, broker);
         ops.gateway.set(Arc::clone(&gateway)).unwrap();
         let listeners = CancellationToken::new();
         let mut addresses = Vec::new();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use rotunda_crds::RoomName;
 
 use super::super::{BrokerError, Event, Publication, Range};
 use super::{
@@ -243,4 +244,26 @@ pub(crate) async fn deletion_is_told_and_numbering_goes_on(gateway: &Gateway) {
             through: positions[2]
         }
     );
+}
+
+pub(crate) async fn the_log_of_orders_is_a_room_like_any_other(gateway: &Gateway) {
+    let log = RoomName::control();
+    gateway.broker.subscribe(&log).await.expect("subscribes");
+    let start = gateway
+        .broker
+        .read(&log, Range::Latest, 1, RETENTION)
+        .await
+        .expect("reads");
+    let positions = publish_numbers(gateway, &log, 1..=3).await;
+    eventually("all are delivered", || {
+        gateway.events.messages(&log).len() == 3
+    })
+    .await;
+    let read = gateway
+        .broker
+        .read(&log, Range::After(start.state.top), 10, RETENTION)
+        .await
+        .expect("reads");
+    assert_eq!(bodies(&read.messages), numbers(1..=3));
+    assert_eq!(read.state.top, positions[2]);
 }

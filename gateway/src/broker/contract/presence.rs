@@ -189,6 +189,28 @@ pub(crate) async fn a_member_that_stays_away_is_announced_after_the_ttl(gateway:
     );
 }
 
+pub(crate) async fn a_linger_can_be_ended_at_once(gateway: &Gateway) {
+    let room = some_room();
+    let (broker, alice, bob) = (&gateway.broker, user("alice"), user("bob"));
+    broker.subscribe(&room).await.expect("subscribes");
+    broker.join(&room, &alice).await.expect("joins");
+    broker.join(&room, &bob).await.expect("joins");
+    let since = tokio::time::Instant::now();
+    let told = broker.leave(&room, &alice, Leave::Linger).await;
+    told.expect("lingers");
+    for name in [&alice, &bob, &user("nobody")] {
+        let told = broker.leave(&room, name, Leave::EndLinger).await;
+        told.expect("whoever is here stays");
+    }
+    eventually("alice is announced to be gone", || {
+        gateway.events.presence(&room).len() == 3
+    })
+    .await;
+    assert!(since.elapsed() < PRESENCE_TTL, "{:?}", since.elapsed());
+    let changes = gateway.events.presence(&room);
+    assert_eq!(left(&changes[2]), (vec![alice], 1));
+}
+
 pub(crate) async fn members_are_sorted_and_limited(gateway: &Gateway) {
     let room = some_room();
     let empty = gateway.broker.members(&room, 10).await.expect("lists");

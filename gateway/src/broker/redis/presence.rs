@@ -174,8 +174,10 @@ impl Engine {
         {
             let mut locals = self.presence.locals.lock();
             match (locals.stay(room, user), leave) {
-                (None, _) | (Some(Stay::Lingering), Leave::Linger) => return Ok(()),
-                (Some(_), Leave::Now) => locals.remove(room, user),
+                (None, _)
+                | (Some(Stay::Lingering), Leave::Linger)
+                | (Some(Stay::Here), Leave::EndLinger) => return Ok(()),
+                (Some(_), Leave::Now | Leave::EndLinger) => locals.remove(room, user),
                 (Some(Stay::Here), Leave::Linger) => {
                     if let Some(stay) = locals
                         .rooms
@@ -188,13 +190,13 @@ impl Engine {
             }
         }
         let how = match leave {
-            Leave::Now => "now",
+            Leave::Now | Leave::EndLinger => "now",
             Leave::Linger => "linger",
         };
         let told = self.tell_leave(room, user, how).await;
         let mut locals = self.presence.locals.lock();
         match (told, leave) {
-            (Ok(_), Leave::Now) => Ok(()),
+            (Ok(_), Leave::Now | Leave::EndLinger) => Ok(()),
             // Redis knows nothing of it (any more): there is nothing to end.
             (Ok(0), Leave::Linger) => {
                 locals.remove(room, user);
@@ -209,7 +211,7 @@ impl Engine {
             }
             (Err(error), leave) => {
                 let due = match leave {
-                    Leave::Now => now,
+                    Leave::Now | Leave::EndLinger => now,
                     Leave::Linger => now + self.presence.ttl,
                 };
                 locals.remove(room, user);

@@ -5,8 +5,8 @@ mod cluster;
 mod failures;
 mod gateways;
 mod presence;
-mod proxy;
-mod server;
+pub(crate) mod proxy;
+pub(crate) mod server;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::broker::contract::{Gateway, PRESENCE_TTL, Recorder, broker_contract, 
 use crate::broker::{Broker, BrokerMetrics};
 
 /// A key prefix that no other test uses.
-fn some_prefix() -> String {
+pub(crate) fn some_prefix() -> String {
     format!("test.{:016x}", rand::random::<u64>())
 }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::server::ENCODED_PASSWORD;
 
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     port: u16,
     /// Where new connections lead, and how often all connections were cut.
     target: Arc<watch::Sender<(u16, u32)>>,
@@ -20,7 +20,7 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    pub(super) async fn to(port: u16) -> Self {
+    pub(crate) async fn to(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .await
             .expect("a free port");
@@ -37,18 +37,18 @@ impl Proxy {
         }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://:{ENCODED_PASSWORD}@127.0.0.1:{}", self.port)
     }
 
     /// Cuts all connections; new ones lead to another server.
-    pub(super) fn lead_to(&self, port: u16) {
+    pub(crate) fn lead_to(&self, port: u16) {
         self.target
             .send_modify(|target| *target = (port, target.1 + 1));
     }
 
     /// Holds the server's answers back, or lets them pass.
-    pub(super) fn freeze(&self, frozen: bool) {
+    pub(crate) fn freeze(&self, frozen: bool) {
         self.frozen.send_replace(frozen);
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use redis::{ConnectionLike, Value};
 
 /// What the password of all servers is: with characters that a URL has to encode.
-pub(super) const PASSWORD: &str = "p@ss/word%";
-pub(super) const ENCODED_PASSWORD: &str = "p%40ss%2Fword%25";
+pub(crate) const PASSWORD: &str = "p@ss/word%";
+pub(crate) const ENCODED_PASSWORD: &str = "p%40ss%2Fword%25";
 
 /// A user of the access control list of each cluster's servers.
 const USER: &str = "rotunda";
@@ -28,8 +28,8 @@ wait $server
 "#;
 
 /// A running server.
-pub(super) struct Server {
-    pub(super) port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     bus_port: u16,
     dir: PathBuf,
     arguments: Vec<String>,
@@ -38,11 +38,11 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts a server, with more arguments for `redis-server`.
-    pub(super) fn start(more: &[&str]) -> Self {
+    pub(crate) fn start(more: &[&str]) -> Self {
         Self::start_at(free_port(), more)
     }
 
-    pub(super) fn start_at(port: u16, more: &[&str]) -> Self {
+    pub(crate) fn start_at(port: u16, more: &[&str]) -> Self {
         let found = Command::new("redis-server").arg("--version").output();
         assert!(
             found.is_ok(),
@@ -100,12 +100,12 @@ impl Server {
         server
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://:{ENCODED_PASSWORD}@127.0.0.1:{}", self.port)
     }
 
     /// Executes a command and gives its answer, which may be an error.
-    pub(super) fn try_run(&self, command: &[&str]) -> redis::RedisResult<Value> {
+    pub(crate) fn try_run(&self, command: &[&str]) -> redis::RedisResult<Value> {
         let mut words = command.iter();
         let mut request = redis::cmd(words.next().expect("a command has a name"));
         for word in words {
@@ -122,31 +122,31 @@ impl Server {
             .extract_error()
     }
 
-    pub(super) fn run(&self, command: &[&str]) -> Value {
+    pub(crate) fn run(&self, command: &[&str]) -> Value {
         self.try_run(command)
             .unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
-    pub(super) fn text(&self, command: &[&str]) -> String {
+    pub(crate) fn text(&self, command: &[&str]) -> String {
         redis::from_redis_value(self.run(command)).expect("it answers with text")
     }
 
-    pub(super) fn number(&self, command: &[&str]) -> i64 {
+    pub(crate) fn number(&self, command: &[&str]) -> i64 {
         redis::from_redis_value(self.run(command)).expect("it answers with a number")
     }
 
     /// Kills the server and starts it again on what it had written.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         self.start_again();
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         std::fs::write(self.dir.join("keep"), "").expect("the folder is there");
         self.end();
     }
 
-    pub(super) fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         std::fs::remove_file(self.dir.join("keep")).expect("it was killed");
         self.guard = spawn(&self.dir, &self.arguments);
         self.wait_until_it_answers();
@@ -189,12 +189,12 @@ fn spawn(dir: &Path, arguments: &[String]) -> Child {
 }
 
 /// A cluster whose first servers are the primaries that own all slots.
-pub(super) struct Cluster {
-    pub(super) servers: Vec<Server>,
+pub(crate) struct Cluster {
+    pub(crate) servers: Vec<Server>,
 }
 
 impl Cluster {
-    pub(super) fn start(primaries: usize) -> Self {
+    pub(crate) fn start(primaries: usize) -> Self {
         let servers: Vec<Server> = (0..primaries)
             .map(|_| Server::start_cluster_member())
             .collect();
@@ -216,7 +216,7 @@ impl Cluster {
     }
 
     /// Adds a replica of the first primary, and waits until it is in sync.
-    pub(super) fn add_replica(&mut self) {
+    pub(crate) fn add_replica(&mut self) {
         self.servers.push(Server::start_cluster_member());
         let replica = self.servers.last().expect("just added");
         self.servers[0].meet(replica);
@@ -239,7 +239,7 @@ impl Cluster {
         });
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let seeds: Vec<String> = self
             .servers
             .iter()
@@ -270,22 +270,22 @@ impl Server {
 }
 
 /// The servers shared by all tests that do them no harm.
-pub(super) fn standalone() -> &'static Server {
+pub(crate) fn standalone() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| Server::start(&[]))
 }
 
-pub(super) fn three_primaries() -> &'static Cluster {
+pub(crate) fn three_primaries() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| Cluster::start(3))
 }
 
-pub(super) fn one_primary() -> &'static Cluster {
+pub(crate) fn one_primary() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| Cluster::start(1))
 }
 
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("it is bound").port()
 }
