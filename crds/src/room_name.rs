@@ -82,6 +82,13 @@ impl RoomName {
         self.0.starts_with(USER_PREFIX)
     }
 
+    /// The user whose room it is: `None` for a room that isn't reserved, and for a reserved name that is nobody's, because what stands
+    /// after `user:` isn't written the way [`user_room`] writes it.
+    pub fn owner(&self) -> Option<String> {
+        let user = decode(self.0.strip_prefix(USER_PREFIX)?)?;
+        (!user.is_empty() && self.is_room_of(&user)).then_some(user)
+    }
+
     /// Whether it is the room of that user.
     pub fn is_room_of(&self, user: &str) -> bool {
         self.0.strip_prefix(USER_PREFIX).is_some_and(|rest| {
@@ -133,6 +140,20 @@ fn encoded(user: &str) -> impl Iterator<Item = u8> + '_ {
         };
         bytes.into_iter().take(length)
     })
+}
+
+/// Undoes percent-encoding; `None` for what isn't that, or isn't UTF-8.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        bytes.push(match byte {
+            b'%' => u8::try_from(digit()? << 4 | digit()?).ok()?,
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 impl fmt::Display for RoomName {

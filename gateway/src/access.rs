@@ -81,7 +81,8 @@ impl Access {
     }
 }
 
-/// Refuses what the policy doesn't allow. A user's own room is that user's alone to join and read, whatever the policy says.
+/// Refuses what the policy doesn't allow. A user's own room is that user's alone to join and read, whatever the policy says; others publish
+/// to it where a Room that names these rooms says so, and nowhere else.
 pub fn check(
     policy: &Policy,
     action: Action,
@@ -280,6 +281,7 @@ mod tests {
             UndeclaredRooms::Allow,
         );
         assert!(!may(&allowed, Action::Join, &bob, "user:alice"));
-        assert!(may(&allowed, Action::Publish, &bob, "user:alice"));
+        assert!(!may(&allowed, Action::Publish, &bob, "user:alice"));
+        assert!(may(&allowed, Action::Publish, &alice, "user:alice"));
     }
 }

@@ -3,21 +3,20 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use rotunda_crds::RoomName;
 use rotunda_crds::access::Action;
 
 use crate::access;
-use crate::auth::Identity;
-use crate::broker::{
-    IdempotencyKey, Leave, Members, Message, Publication, Published, Range, UserPresence,
-};
+use crate::auth::{Capability, Identity};
+use crate::broker::{IdempotencyKey, Leave, Members, Publication, Published, UserPresence};
 use crate::connection::Connection;
 use crate::control::Order;
 use crate::dialect::command::Token;
 use crate::dialect::event::Reference;
 use crate::dialect::{ErrorCode, Failure};
 use crate::gateway::Gateway;
+use crate::history::{Page, PageQuery};
 use crate::hub::unavailable;
 use crate::ids::{Position, UserId};
 use crate::policy::Policy;
@@ -200,37 +199,21 @@ fn check_size(policy: &Policy, data: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A page of history, oldest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    pub messages: Vec<Message>,
-    /// Where the next page in the same direction goes on.
-    pub next: Option<Position>,
-}
-
 /// Reads a page.
 pub async fn history(
     gateway: &Gateway,
     actor: Actor<'_>,
     room: &RoomName,
-    range: Range,
-    limit: usize,
+    query: &PageQuery,
 ) -> Result<Page, Failure> {
     let policy = actor.admitted_to(gateway, room, Action::History)?;
     let chunk = gateway
         .hub
         .broker()
-        .read(room, range, limit, policy.retention)
+        .read(room, query.range(), query.limit, policy.retention)
         .await
         .map_err(|error| unavailable(&error))?;
-    let edge = match range {
-        Range::After(_) => chunk.messages.last(),
-        Range::Before(_) | Range::Latest => chunk.messages.first(),
-    };
-    Ok(Page {
-        next: edge.filter(|_| chunk.more).map(|message| message.position),
-        messages: chunk.messages,
-    })
+    Ok(query.page(chunk, &policy.retention))
 }
 
 /// Who is in a room.
@@ -255,7 +238,7 @@ pub async fn members(
     Ok(members)
 }
 
-/// Whether a user is online: for the user itself, and for servers.
+/// Whether a user is online: for the user itself, for whoever's token has the capability, and for servers.
 pub async fn user(
     gateway: &Gateway,
     actor: Actor<'_>,
@@ -263,10 +246,14 @@ pub async fn user(
 ) -> Result<UserPresence, Failure> {
     if let Actor::User(identity) = actor
         && identity.user != *user
+        && !identity.has(Capability::UsersRead)
     {
         return Err(Failure::new(
             ErrorCode::Forbidden,
-            "you may ask about yourself only",
+            format!(
+                "you may ask about yourself; about others only with the capability `{}` in the token",
+                Capability::UsersRead.as_str()
+            ),
         ));
     }
     gateway
@@ -308,10 +295,4 @@ pub fn refresh(gateway: &Gateway, connection: &Connection, token: &Token) -> Res
     }
     connection.set_identity(identity);
     Ok(())
-}
-
-/// The `data` of an HTTP request, checked like a frame's.
-pub fn check_data(data: &Bytes) -> Result<(), Failure> {
-    crate::dialect::command::check_depth(data)
-        .map_err(|_| Failure::new(ErrorCode::BadRequest, "`data` is nested too deeply"))
 }

@@ -16,8 +16,10 @@ use subtle::ConstantTimeEq;
 use crate::dialect::CloseReason;
 use crate::ids::UserId;
 
+pub mod capability;
 pub mod origin;
 
+pub use capability::Capability;
 pub use origin::Origins;
 
 /// How far clocks may be apart when `exp` and `nbf` are checked.

@@ -6,34 +6,37 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{FromRef, Request};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 
+use self::routes::{Route, Routes};
 use crate::dialect::{ErrorCode, Failure};
 use crate::gateway::Gateway;
 
+mod body;
+mod caller;
 pub mod control;
 pub mod cors;
 pub mod limits;
+mod openapi;
+mod path;
+mod publish;
 pub mod rooms;
+pub mod routes;
 pub mod token;
 pub mod users;
 pub mod ws;
 
 /// The public port; `extra` paths stand under the same checks.
 pub fn public(gateway: &Arc<Gateway>, extra: Option<Router>) -> Router {
-    let state = Port {
+    let port = Port {
         gateway: Arc::clone(gateway),
         side: Side::Public,
     };
-    let api = rooms::router().merge(users::router()).with_state(state);
-    Router::new()
-        .route("/v1/ws", get(ws::upgrade))
-        .with_state(Arc::clone(gateway))
-        .merge(api)
+    routes(Side::Public)
+        .with(port)
         .merge(crate::page::router(gateway))
         .merge(extra.unwrap_or_default())
         .fallback(not_found)
@@ -46,18 +49,33 @@ pub fn public(gateway: &Arc<Gateway>, extra: Option<Router>) -> Router {
 
 /// The server API's port.
 pub fn server_api(gateway: &Arc<Gateway>) -> Router {
-    let state = Port {
+    let port = Port {
         gateway: Arc::clone(gateway),
         side: Side::Server,
     };
-    rooms::router()
-        .merge(rooms::server_router())
-        .merge(control::router())
-        .merge(users::router())
-        .with_state(state)
+    routes(Side::Server)
+        .with(port)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(no_store))
+}
+
+/// Everything that a port serves, but pages for people.
+fn routes(side: Side) -> Routes {
+    let both = rooms::routes().and(users::routes());
+    match side {
+        Side::Public => both.and(ws::routes()),
+        Side::Server => both
+            .and(rooms::server_routes())
+            .and(control::routes())
+            .and(publish::routes())
+            .and(openapi::routes()),
+    }
+}
+
+/// The routes of a port, sorted: what the OpenAPI document has to describe.
+pub fn table(side: Side) -> Vec<Route> {
+    routes(side).table()
 }
 
 /// Which port a request came in at.
@@ -67,8 +85,14 @@ pub struct Port {
     pub side: Side,
 }
 
+impl FromRef<Port> for Arc<Gateway> {
+    fn from_ref(port: &Port) -> Self {
+        Self::clone(&port.gateway)
+    }
+}
+
 /// Who is served there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// Clients with tokens.
     Public,
@@ -80,9 +104,11 @@ async fn not_found() -> Failure {
     Failure::new(ErrorCode::NotFound, "there is nothing at this path")
 }
 
-async fn method_not_allowed() -> Response {
-    let failure = Failure::new(ErrorCode::BadRequest, "this path doesn't take that method");
-    (StatusCode::METHOD_NOT_ALLOWED, failure.body()).into_response()
+async fn method_not_allowed() -> Failure {
+    Failure::new(
+        ErrorCode::MethodNotAllowed,
+        "this path doesn't take that method; `Allow` names those it takes",
+    )
 }
 
 /// Answers are about this moment and this caller.
@@ -96,13 +122,18 @@ pub async fn no_store(request: Request, next: Next) -> Response {
 }
 
 impl Failure {
-    /// `{"error":{"code":…,"message":…}}`.
+    /// `{"error":…}`.
     fn body(&self) -> axum::Json<serde_json::Value> {
+        axum::Json(serde_json::json!({ "error": self.object() }))
+    }
+
+    /// `{"code":…,"message":…}`, and when to try again.
+    fn object(&self) -> serde_json::Value {
         let mut error = serde_json::json!({ "code": self.code.as_str(), "message": self.message });
         if let Some(ms) = self.retry_after_ms() {
             error["retry_after_ms"] = ms.into();
         }
-        axum::Json(serde_json::json!({ "error": error }))
+        error
     }
 
     fn status(&self) -> StatusCode {
@@ -116,6 +147,9 @@ impl Failure {
             | ErrorCode::TooManyRooms
             | ErrorCode::RoomFull => StatusCode::FORBIDDEN,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
+            ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             // The publish may have happened: 504 tells that the answer, not the request, got lost.

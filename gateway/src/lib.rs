@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`dialect`] | the client protocol: bytes into commands, events into bytes, close codes |
 //! | [`recovery`] | what someone who stood at a position can still get; pure |
+//! | [`history`] | which messages a page of history holds; pure |
 //! | [`room`], [`presence`] | one room on this gateway: order, holes, who is here; no calls |
 //! | [`hub`] | rooms to connections; the calls that joining, healing and replaying take |
 //! | [`connection`] | a client: its queue of frames, its socket, its task |
@@ -34,6 +35,7 @@ pub mod control;
 pub mod dev;
 pub mod dialect;
 pub mod gateway;
+pub mod history;
 pub mod http;
 pub mod hub;
 pub mod ids;

@@ -131,16 +131,11 @@ impl Policies {
     pub fn new(config: &GatewayConfig, counters: &PublishCounters) -> Result<Self, BadPattern> {
         let default = Policy::new(None, &RoomPolicy::default(), config);
         let allow = matches!(config.undeclared_rooms, UndeclaredRooms::Allow);
-        let reserved = if allow {
-            RoomPolicy::default()
-        } else {
-            owner_only()
-        };
         let mut policies = Self {
             exact: HashMap::new(),
             patterns: Vec::new(),
             undeclared: allow.then(|| Arc::new(default)),
-            reserved: Arc::new(Policy::new(None, &reserved, config)),
+            reserved: Arc::new(Policy::new(None, &owner_only(), config)),
             declared: Vec::with_capacity(config.rooms.len()),
         };
         for room in &config.rooms {
@@ -187,7 +182,8 @@ impl Policies {
     }
 }
 
-/// Nobody but the owner, who needs no expression, may publish into a user's room.
+/// Nobody but the owner, who needs no expression, may publish into a user's room that no Room is about. Also where undeclared rooms are allowed:
+/// there anyone could write to anyone.
 fn owner_only() -> RoomPolicy {
     let mut policy = RoomPolicy::default();
     "false".clone_into(&mut policy.access.publish);

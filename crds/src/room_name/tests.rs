@@ -55,6 +55,28 @@ fn a_users_room_is_one_segment() {
 }
 
 #[test]
+fn a_reserved_name_is_somebodys_only_as_their_room_is_written() {
+    let owner = |name: &str| RoomName::parse(name).expect("a name").owner();
+    assert_eq!(owner("user:alice").as_deref(), Some("alice"));
+    assert_eq!(owner("user:a%40b").as_deref(), Some("a@b"));
+    assert_eq!(owner("user:%C3%A4").as_deref(), Some("ä"));
+    for name in [
+        "lobby",
+        "user:",
+        "user:a@b",
+        "user:a:b",
+        "user:a%",
+        "user:a%4",
+        "user:a%zz",
+        "user:%61",
+        "user:a%c3%a4",
+        "user:%FF",
+    ] {
+        assert_eq!(owner(name), None, "{name}");
+    }
+}
+
+#[test]
 fn a_user_without_an_id_or_with_an_endless_one_has_no_room() {
     assert_eq!(user_room(""), Err(RoomNameError::Empty));
     assert_eq!(user_room(&"/".repeat(66)), Err(RoomNameError::TooLong(203)));
@@ -66,6 +88,7 @@ proptest! {
     fn no_two_users_share_a_room(a in "\\PC{1,30}", b in "\\PC{1,30}") {
         if let (Ok(room_a), Ok(room_b)) = (user_room(&a), user_room(&b)) {
             prop_assert!(room_a.is_room_of(&a));
+            prop_assert_eq!(room_a.owner(), Some(a.clone()));
             prop_assert!(room_a.is_reserved());
             prop_assert_eq!(a == b, room_a == room_b);
             prop_assert_eq!(a == b, room_a.is_room_of(&b));
@@ -75,7 +98,8 @@ proptest! {
     #[test]
     fn parsing_never_panics_and_keeps_the_text(text in "\\PC{0,250}") {
         if let Ok(name) = RoomName::parse(&text) {
-            prop_assert_eq!(name.as_str(), text);
+            prop_assert_eq!(name.as_str(), &text);
+            prop_assert!(name.owner().is_none() || name.is_reserved());
         }
     }
 }

@@ -291,9 +291,9 @@ async fn answer(
             }
             event::done(EventKind::Signaled, reference)
         }
-        Command::History { room, range, limit } => {
-            let page = actions::history(gateway, actor, &room, range, limit).await?;
-            event::history(reference, &room, &page.messages, page.next)
+        Command::History { room, query } => {
+            let page = actions::history(gateway, actor, &room, &query).await?;
+            event::history(reference, &room, &page)
         }
         Command::Members { room } => {
             let members = actions::members(gateway, actor, &room).await?;

@@ -6,12 +6,13 @@
 
 use bytes::Bytes;
 use rotunda_crds::RoomName;
+use rotunda_crds::room_name::{USER_PREFIX, user_room};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::event::Reference;
 use super::failure::{ErrorCode, Failure};
-use crate::broker::Range;
+use crate::history::{Order, PageQuery};
 use crate::ids::Position;
 
 /// How deep arrays and objects may nest, the frame's own object included. serde_json's own default.
@@ -52,8 +53,7 @@ pub enum Command {
     },
     History {
         room: RoomName,
-        range: Range,
-        limit: usize,
+        query: PageQuery,
     },
     Members {
         room: RoomName,
@@ -121,6 +121,7 @@ struct Wire<'a> {
     name: Option<String>,
     before: Option<String>,
     after: Option<String>,
+    order: Option<String>,
     limit: Option<u64>,
     token: Option<String>,
 }
@@ -189,8 +190,12 @@ fn command(wire: &Wire<'_>, text: &Bytes) -> Result<Command, Mistake> {
         },
         "history" => Command::History {
             room: room()?,
-            range: range(wire.before.as_deref(), wire.after.as_deref())?,
-            limit: page_limit(wire.limit)?,
+            query: page_query(
+                wire.before.as_deref(),
+                wire.after.as_deref(),
+                wire.order.as_deref(),
+                wire.limit,
+            )?,
         },
         "members" => Command::Members { room: room()? },
         "refresh" => Command::Refresh {
@@ -200,10 +205,22 @@ fn command(wire: &Wire<'_>, text: &Bytes) -> Result<Command, Mistake> {
     })
 }
 
-/// A room's name, or the error that names what is wrong with it.
+/// A room's name, or the error that names what is wrong with it. A reserved name has to be some user's.
 pub fn room_name(text: Option<&str>) -> Result<RoomName, Failure> {
     let text = text.ok_or_else(|| missing("room"))?;
-    RoomName::parse(text).map_err(|error| Failure::new(ErrorCode::InvalidRoom, error.to_string()))
+    let invalid = |message| Failure::new(ErrorCode::InvalidRoom, message);
+    let room = RoomName::parse(text).map_err(|error| invalid(error.to_string()))?;
+    if !room.is_reserved() || room.owner().is_some() {
+        return Ok(room);
+    }
+    let id = &text[USER_PREFIX.len()..];
+    Err(invalid(match user_room(id) {
+        Ok(meant) => format!(
+            "{text} is no user's room: after `user:` stands the user's id, percent-encoded but for A-Z a-z 0-9 _ . - (is {meant} meant? in the \
+             path of a URL each % of it is written %25)"
+        ),
+        Err(error) => format!("{text} is no user's room: {error}"),
+    }))
 }
 
 /// An id as a position.
@@ -217,20 +234,33 @@ pub fn position(member: &str, id: &str) -> Result<Position, Failure> {
 }
 
 /// Which page of history is meant.
-pub fn range(before: Option<&str>, after: Option<&str>) -> Result<Range, Failure> {
-    match (before, after) {
-        (None, None) => Ok(Range::Latest),
-        (Some(id), None) => position("before", id).map(Range::Before),
-        (None, Some(id)) => position("after", id).map(Range::After),
-        (Some(_), Some(_)) => Err(Failure::new(
+pub fn page_query(
+    before: Option<&str>,
+    after: Option<&str>,
+    order: Option<&str>,
+    limit: Option<u64>,
+) -> Result<PageQuery, Failure> {
+    Ok(PageQuery {
+        after: after.map(|id| position("after", id)).transpose()?,
+        before: before.map(|id| position("before", id)).transpose()?,
+        order: order.map(page_order).transpose()?,
+        limit: page_limit(limit)?,
+    })
+}
+
+fn page_order(order: &str) -> Result<Order, Failure> {
+    match order {
+        "asc" => Ok(Order::OldestFirst),
+        "desc" => Ok(Order::NewestFirst),
+        _ => Err(Failure::new(
             ErrorCode::BadRequest,
-            "give `before` or `after`, not both",
+            "`order` must be `asc` (oldest first) or `desc` (newest first)",
         )),
     }
 }
 
 /// The page's size.
-pub fn page_limit(limit: Option<u64>) -> Result<usize, Failure> {
+fn page_limit(limit: Option<u64>) -> Result<usize, Failure> {
     match limit {
         None => Ok(DEFAULT_PAGE),
         Some(limit) => usize::try_from(limit)
@@ -239,7 +269,7 @@ pub fn page_limit(limit: Option<u64>) -> Result<usize, Failure> {
             .ok_or_else(|| {
                 Failure::new(
                     ErrorCode::BadRequest,
-                    format!("`limit` must be 1 to {MAX_PAGE}"),
+                    format!("`limit` is {limit}, it must be 1 to {MAX_PAGE}"),
                 )
             }),
     }
@@ -268,7 +298,8 @@ pub fn signal_name(name: Option<&str>) -> Result<String, Failure> {
     Ok(name.to_owned())
 }
 
-fn missing(member: &str) -> Failure {
+/// The error for a member that has to be there.
+pub fn missing(member: &str) -> Failure {
     Failure::new(ErrorCode::BadRequest, format!("`{member}` is missing"))
 }
 

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::frame::{Frame, FrameBuilder};
 use super::words::words;
 use crate::broker::{Members, Message, PresenceChange};
+use crate::history::Page;
 use crate::ids::{ConnectionId, Position, UserId};
 
 words! {
@@ -236,30 +237,39 @@ pub fn done(kind: EventKind, reference: &Reference) -> Frame {
     frame.finish()
 }
 
-/// The answer to `history`: oldest first. `next` is where the next page in the same direction starts, if there is one.
-pub fn history(
-    reference: &Reference,
-    room: &RoomName,
-    messages: &[Message],
-    next: Option<Position>,
-) -> Frame {
+/// The answer to `history`. `next` is where the next page in the same direction starts, if there is one.
+pub fn history(reference: &Reference, room: &RoomName, page: &Page) -> Frame {
     let mut frame = answer(EventKind::History, reference, room);
-    frame.raw(r#","messages":"#);
-    write_messages(&mut frame, messages);
-    write_next(&mut frame, next);
+    frame.raw(",");
+    write_page(&mut frame, page);
     frame.raw("}");
     frame.finish()
 }
 
 /// The same page as an HTTP answer.
-pub fn history_page(messages: &[Message], next: Option<Position>) -> Vec<u8> {
-    let mut frame =
-        FrameBuilder::with_capacity(64 + messages.iter().map(|m| m.body.len() + 64).sum::<usize>());
-    frame.raw(r#"{"messages":"#);
-    write_messages(&mut frame, messages);
-    write_next(&mut frame, next);
+pub fn history_page(page: &Page) -> Vec<u8> {
+    let bodies: usize = page.messages.iter().map(|m| m.body.len() + 64).sum();
+    let mut frame = FrameBuilder::with_capacity(64 + bodies);
+    frame.raw("{");
+    write_page(&mut frame, page);
     frame.raw("}");
     frame.finish().json().to_vec()
+}
+
+fn write_page(frame: &mut FrameBuilder, page: &Page) {
+    frame.raw(r#""messages":"#);
+    write_messages(frame, &page.messages);
+    write_next(frame, page.next);
+    if let Some(gap) = &page.gap {
+        frame
+            .raw(r#","gap":{"after":""#)
+            .raw(&gap.after.to_string())
+            .raw(r#"","next":""#)
+            .raw(&gap.next.to_string())
+            .raw(r#"","reason":""#)
+            .raw(gap.reason.as_str())
+            .raw("\"}");
+    }
 }
 
 fn write_messages(frame: &mut FrameBuilder, messages: &[Message]) {

@@ -1,46 +1,38 @@
 //! What the application's servers have the gateways do with its users. Thin: the work is in [`actions`].
 
-use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::routing::post;
+use axum::extract::State;
+use axum::http::StatusCode;
 
 use super::Port;
-use super::rooms::Caller;
+use super::caller::Caller;
+use super::path::{Room, User};
+use super::routes::Routes;
 use crate::actions;
-use crate::dialect::{ErrorCode, Failure, command};
-use crate::ids::UserId;
+use crate::dialect::Failure;
 
-pub(super) fn router() -> Router<Port> {
-    Router::new()
-        .route("/v1/users/{user}/disconnect", post(disconnect))
-        .route("/v1/rooms/{room}/members/{user}/remove", post(remove))
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .post("/v1/users/{user}/disconnect", disconnect)
+        .post("/v1/rooms/{room}/members/{user}/remove", remove)
 }
 
 /// Accepted, not done: other gateways carry it out a moment later.
 async fn disconnect(
     State(port): State<Port>,
-    Path(user): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
+    // Only to be let in: a key may disconnect anyone.
+    _caller: Caller,
+    User(user): User,
 ) -> Result<StatusCode, Failure> {
-    Caller::of(&port, &headers, &uri)?;
-    actions::disconnect(&port.gateway, user_of(&user)?).await?;
+    actions::disconnect(&port.gateway, user).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
 async fn remove(
     State(port): State<Port>,
-    Path((room, user)): Path<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
+    Room(room): Room,
+    User(user): User,
 ) -> Result<StatusCode, Failure> {
-    let caller = Caller::of(&port, &headers, &uri)?;
-    let room = command::room_name(Some(&room))?;
-    actions::remove(&port.gateway, caller.actor(None), room, user_of(&user)?).await?;
+    actions::remove(&port.gateway, caller.actor(None), room, user).await?;
     Ok(StatusCode::ACCEPTED)
-}
-
-fn user_of(user: &str) -> Result<UserId, Failure> {
-    UserId::parse(user).map_err(|error| Failure::new(ErrorCode::BadRequest, error.to_string()))
 }

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::Instrument;
 
+use super::routes::Routes;
 use super::token::{self, Offer, query_values};
 use crate::connection::session::{self, Wishes};
 use crate::connection::socket::Socket;
@@ -38,6 +39,10 @@ const FRAME_OVERHEAD: usize = 16 * 1024;
 
 /// When a client that met a full gateway should come back.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+pub(super) fn routes() -> Routes {
+    Routes::default().get("/v1/ws", upgrade)
+}
 
 /// Answers a request for a WebSocket.
 pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) -> Response {

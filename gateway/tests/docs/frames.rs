@@ -7,6 +7,7 @@ use rotunda_crds::{GatewayConfig, RoomName};
 use rotunda_gateway::broker::{Departed, Member, Members, Message, PresenceChange};
 use rotunda_gateway::dialect::event::{self, Joined, Reference};
 use rotunda_gateway::dialect::{ErrorCode, EventKind, Failure, Frame, GapReason};
+use rotunda_gateway::history::{Page, PageGap};
 use rotunda_gateway::ids::{ConnectionId, Position, UserId};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -86,9 +87,23 @@ fn frames(kind: EventKind, reference: &Reference) -> Vec<Frame> {
             .map(|reason| event::gap(&room, position, position.next(), *reason))
             .collect(),
         EventKind::Ack => vec![event::ack(reference, position)],
-        EventKind::History => [None, Some(position)]
-            .map(|next| event::history(reference, &room, &messages, next))
-            .into(),
+        EventKind::History => {
+            let gap = PageGap {
+                after: position,
+                next: position.next(),
+                reason: GapReason::Expired,
+            };
+            [(None, None), (Some(position), Some(gap))]
+                .map(|(next, gap)| {
+                    let page = Page {
+                        messages: messages.to_vec(),
+                        next,
+                        gap,
+                    };
+                    event::history(reference, &room, &page)
+                })
+                .into()
+        }
         EventKind::Members => {
             let members = Members {
                 members: vec![Member {

@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const API_KEY: &str = "key-of-the-backend";
+pub(crate) const OTHER_API_KEY: &str = "key-of-the-batch-jobs";
 
 /// A running gateway; it ends with the test's runtime.
 pub(crate) struct TestGateway {
@@ -58,10 +59,12 @@ pub(crate) fn config(rooms: &[&str]) -> GatewayConfig {
         }],
         ..JwtConfig::default()
     });
-    config.auth.api_keys = vec![ApiKeyConfig {
-        name: "backend".to_owned(),
-        file: "apikey.backend".to_owned(),
-    }];
+    config.auth.api_keys = ["backend", "batch"]
+        .map(|name| ApiKeyConfig {
+            name: name.to_owned(),
+            file: format!("apikey.{name}"),
+        })
+        .to_vec();
     config.allowed_origins = vec!["https://app.example.com".to_owned()];
     config.rooms = rooms
         .iter()
@@ -95,6 +98,7 @@ impl TestGateway {
         let files = Files::from([
             ("jwt.main".to_owned(), b"a secret for tests".to_vec()),
             ("apikey.backend".to_owned(), API_KEY.as_bytes().to_vec()),
+            ("apikey.batch".to_owned(), OTHER_API_KEY.as_bytes().to_vec()),
         ]);
         let counters = PublishCounters::default();
         let settings = Settings::build(config, &files, &counters).unwrap();
@@ -130,9 +134,21 @@ impl TestGateway {
     }
 
     pub(crate) fn token_for(&self, user: &str, expires: Duration) -> String {
+        self.mint(user, Map::new(), expires)
+    }
+
+    /// A token with more claims.
+    pub(crate) fn token_with(&self, user: &str, claims: Value) -> String {
+        let Value::Object(claims) = claims else {
+            panic!("claims are an object")
+        };
+        self.mint(user, claims, Duration::from_mins(1))
+    }
+
+    fn mint(&self, user: &str, claims: Map<String, Value>, expires: Duration) -> String {
         let settings = self.gateway.settings();
         let user = UserId::parse(user).unwrap();
-        token::mint(&settings.config, &self.files, &user, Map::new(), expires).unwrap()
+        token::mint(&settings.config, &self.files, &user, claims, expires).unwrap()
     }
 
     /// Signed with the right key, and over since 1970.
@@ -200,6 +216,10 @@ impl TestGateway {
         .await
     }
 
+    pub(crate) async fn api_with(&self, headers: &str, request: &str, body: &str) -> Answer {
+        exchange(self.api, request, headers, body).await
+    }
+
     pub(crate) async fn ops(&self, path: &str) -> Answer {
         exchange(self.ops, &format!("GET {path}"), "", "").await
     }
@@ -210,12 +230,20 @@ impl TestGateway {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
+    /// As they came: some values have upper-case letters.
+    headers: Vec<(String, String)>,
     pub(crate) text: String,
 }
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// The first header of that name.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let mut headers = self.headers.iter();
+        headers.find_map(|(known, value)| known.eq_ignore_ascii_case(name).then(|| value.clone()))
     }
 
     /// Status and error code.
@@ -248,6 +276,11 @@ async fn exchange(address: SocketAddr, request: &str, headers: &str, body: &str)
     Answer {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         head: head.to_ascii_lowercase(),
+        headers: head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
         text: text.to_owned(),
     }
 }

@@ -112,8 +112,18 @@ async fn bad_requests_get_the_fitting_status_and_an_error_as_json() {
         ("GET /v1/users/bob", "", 403, "forbidden"),
         ("GET /v1/nothing", "", 404, "not_found"),
         ("GET /", "", 404, "not_found"),
-        ("PUT /v1/rooms/lobby/messages", "", 405, "bad_request"),
-        ("DELETE /v1/rooms/lobby/messages", "", 405, "bad_request"),
+        (
+            "PUT /v1/rooms/lobby/messages",
+            "",
+            405,
+            "method_not_allowed",
+        ),
+        (
+            "DELETE /v1/rooms/lobby/messages",
+            "",
+            405,
+            "method_not_allowed",
+        ),
     ] {
         let answer = gateway.http("alice", request, body).await;
         assert_eq!(answer.error(), (status, code.to_owned()), "{request}");

@@ -4,8 +4,16 @@ mod control;
 #[cfg(test)]
 mod gateway;
 mod handshake;
+#[cfg(test)]
+mod history;
 mod http;
 mod lifecycle;
 #[cfg(test)]
+mod one_to_one;
+#[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod redis;
 mod rooms;
+#[cfg(test)]
+mod server_api;

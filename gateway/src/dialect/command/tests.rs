@@ -69,16 +69,36 @@ fn every_command_is_understood() {
             r#"{"type":"history","room":"lobby","before":"7-9","limit":10}"#,
             Command::History {
                 room: room("lobby"),
-                range: Range::Before(Position::new(7, 9)),
-                limit: 10,
+                query: PageQuery {
+                    before: Some(Position::new(7, 9)),
+                    after: None,
+                    order: None,
+                    limit: 10,
+                },
             },
         ),
         (
             r#"{"type":"history","room":"lobby"}"#,
             Command::History {
                 room: room("lobby"),
-                range: Range::Latest,
-                limit: DEFAULT_PAGE,
+                query: PageQuery {
+                    before: None,
+                    after: None,
+                    order: None,
+                    limit: DEFAULT_PAGE,
+                },
+            },
+        ),
+        (
+            r#"{"type":"history","room":"lobby","after":"7-1","before":"7-9","order":"desc"}"#,
+            Command::History {
+                room: room("lobby"),
+                query: PageQuery {
+                    before: Some(Position::new(7, 9)),
+                    after: Some(Position::new(7, 1)),
+                    order: Some(Order::NewestFirst),
+                    limit: DEFAULT_PAGE,
+                },
             },
         ),
         (
@@ -191,7 +211,7 @@ fn impossible_wishes_are_refused_with_their_reference() {
             ErrorCode::BadRequest,
         ),
         (
-            r#"{"ref":1,"type":"history","room":"a","before":"1-1","after":"1-1"}"#,
+            r#"{"ref":1,"type":"history","room":"a","order":"newest"}"#,
             ErrorCode::BadRequest,
         ),
         (r#"{"ref":1,"type":"refresh"}"#, ErrorCode::BadRequest),
@@ -273,5 +293,22 @@ proptest! {
             panic!("not a publish")
         };
         prop_assert_eq!(kept, data.as_bytes());
+    }
+}
+
+#[test]
+fn a_reserved_name_that_is_nobodys_is_answered_with_the_one_that_was_meant() {
+    let message = |name: &str| room_name(Some(name)).unwrap_err().message;
+    assert!(message("user:alice@example.com").contains("is user:alice%40example.com meant?"));
+    assert!(message("user:100%").contains("is user:100%25 meant?"));
+    assert!(message("user:a%4g").contains("is user:a%254g meant?"));
+    assert!(message("user:").contains("no user's room"));
+    for name in [
+        "user:alice",
+        "user:alice%40example.com",
+        "users:a@b",
+        "team:user:x",
+    ] {
+        assert_eq!(room_name(Some(name)).unwrap().as_str(), name);
     }
 }

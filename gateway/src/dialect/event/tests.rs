@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::broker::{Departed, Member};
+use crate::history::PageGap;
 
 fn room() -> RoomName {
     RoomName::parse("lobby").unwrap()
@@ -119,12 +120,34 @@ fn frames_read_as_the_protocol_shows_them() {
             history(
                 &None,
                 &room(),
-                &[stored(1), stored(2)],
-                Some(Position::new(7, 1)),
+                &Page {
+                    messages: vec![stored(1), stored(2)],
+                    next: Some(Position::new(7, 1)),
+                    gap: None,
+                },
             ),
             concat!(
                 r#"{"type":"history","room":"lobby","messages":[{"id":"7-1","time":1732412345678,"from":"alice","data":{"x":1}},"#,
                 r#"{"id":"7-2","time":1732412345678,"from":"alice","data":{"x":1}}],"next":"7-1"}"#
+            ),
+        ),
+        (
+            history(
+                &None,
+                &room(),
+                &Page {
+                    messages: vec![],
+                    next: None,
+                    gap: Some(PageGap {
+                        after: Position::new(7, 1),
+                        next: Position::new(7, 9),
+                        reason: GapReason::Expired,
+                    }),
+                },
+            ),
+            concat!(
+                r#"{"type":"history","room":"lobby","messages":[],"next":null,"#,
+                r#""gap":{"after":"7-1","next":"7-9","reason":"expired"}}"#
             ),
         ),
     ];
