@@ -9,6 +9,7 @@
 pub(crate) mod contract;
 pub mod memory;
 pub mod redis;
+mod ttl;
 
 use std::fmt;
 use std::time::Duration;
@@ -169,6 +170,8 @@ pub enum Event {
     /// As [`Message::body`]: `"from":"alice","name":"typing","data":…`.
     Signal(Bytes),
     Presence(PresenceChange),
+    /// A change of presence was missed: read the members.
+    PresenceMissed,
     /// Something may have been missed (subscription renewed after a cut, topology change, quiet check): read on from the last position seen.
     Interrupted,
     /// The stored messages of the room were deleted up to here.
@@ -270,6 +273,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
 
     /// A user's last connection on this gateway left the room. Whoever isn't in it is left alone.
     async fn leave(&self, room: &RoomName, user: &UserId, leave: Leave) -> Result<(), BrokerError>;
+
+    /// How long a member stays without a sign of life, from now on.
+    fn set_presence_ttl(&self, ttl: Duration);
 
     /// Who is in the room, over all gateways, at most `limit` names.
     async fn members(&self, room: &RoomName, limit: usize) -> Result<Members, BrokerError>;

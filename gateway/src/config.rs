@@ -122,6 +122,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// How long a member stays without a sign of life.
+    pub fn presence_ttl(&self) -> Duration {
+        Duration::from_secs(u64::from(self.config.presence.ttl_seconds))
+    }
+
     /// Reads the folder of a pod.
     pub fn load(folder: &Path, counters: &PublishCounters) -> Result<Self, ConfigError> {
         // All files from one swap, even if the next one comes meanwhile.

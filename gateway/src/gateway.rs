@@ -102,6 +102,7 @@ impl Gateway {
     pub async fn reload(&self, settings: Settings) {
         let settings = Arc::new(settings);
         *self.settings.write() = Arc::clone(&settings);
+        self.hub.broker().set_presence_ttl(settings.presence_ttl());
         *self.config_error.lock() = None;
         self.metrics.reload(true);
         self.hub.apply_policies(&settings.policies).await;

@@ -21,11 +21,11 @@ use crate::dialect::{ErrorCode, Failure, event};
 use crate::ids::{Position, UserId};
 use crate::metrics::Metrics;
 use crate::policy::{Policies, Policy};
-use crate::presence::Call;
 use crate::recovery::{Verdict, assess};
 use crate::room::{Caught, Room, Switch, Todo};
 
 mod catch_up;
+mod members;
 mod rooms;
 
 pub(crate) use catch_up::Backoff;
@@ -95,6 +95,7 @@ impl Hub {
         match todo {
             Todo::Nothing => {}
             Todo::Heal => self.spawn(async move { hub.heal(&room).await }),
+            Todo::ReadMembers => self.spawn(async move { hub.read_members(&room).await }),
             Todo::FlushPresence(after) => self.spawn(async move {
                 tokio::time::sleep(after).await;
                 room.flush_presence();
@@ -230,67 +231,6 @@ impl Hub {
                 .push(event::left(&None, name, Some(reason)))
                 .ok();
         }
-    }
-
-    /// Tells the broker about a user in its own time, then lets the room go if nobody is left.
-    fn settle_later(self: &Arc<Self>, room: &Arc<Room>, user: &UserId) {
-        let (hub, room, user) = (Arc::clone(self), Arc::clone(room), user.clone());
-        self.tracker.spawn(async move {
-            hub.settle(&room, &user, true).await.ok();
-            hub.retire(&room).await;
-        });
-    }
-
-    /// In a task of its own, so that a connection that ends meanwhile can't leave a call half done. Whether this call made the user a member.
-    async fn settle_in_task(
-        self: &Arc<Self>,
-        room: &Arc<Room>,
-        user: &UserId,
-    ) -> Result<bool, BrokerError> {
-        let (hub, room, user) = (Arc::clone(self), Arc::clone(room), user.clone());
-        let task = self
-            .tracker
-            .spawn(async move { hub.settle(&room, &user, false).await });
-        task.await.unwrap_or_else(|_| {
-            Err(BrokerError::Unavailable(
-                "the gateway is stopping".to_owned(),
-            ))
-        })
-    }
-
-    /// Makes the calls about a user until the broker stands where the room does. With `persist`, failures are retried.
-    async fn settle(&self, room: &Room, user: &UserId, persist: bool) -> Result<bool, BrokerError> {
-        let mut joined = false;
-        let mut backoff = Backoff::default();
-        while let Some(call) = room.next_call(user) {
-            let result = match call {
-                Call::Join => self.broker.join(&room.name, user).await.map(Some),
-                Call::Leave(leave) => self
-                    .broker
-                    .leave(&room.name, user, leave)
-                    .await
-                    .map(|()| None),
-            };
-            match (call, result) {
-                (Call::Join, Ok(count)) => {
-                    joined = true;
-                    self.metrics.presence_members.inc();
-                    room.call_done(user, true, count);
-                }
-                (Call::Leave(_), Ok(_)) => {
-                    self.metrics.presence_members.dec();
-                    room.call_done(user, false, None);
-                }
-                (call, Err(error)) => {
-                    room.call_done(user, call != Call::Join, None);
-                    if !persist || self.stopping.is_cancelled() {
-                        return Err(error);
-                    }
-                    self.stopping.run_until_cancelled(backoff.wait()).await;
-                }
-            }
-        }
-        Ok(joined)
     }
 
     /// Has the broker deliver a room's events, and finds out where the room starts.

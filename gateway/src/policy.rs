@@ -50,6 +50,8 @@ pub struct Policy {
     pub presence: PresenceMode,
     /// For how long changes of presence are gathered; zero tells them at once.
     pub presence_batch: Duration,
+    /// Most names in one frame about presence; past that only the count is told.
+    pub presence_names: usize,
     pub max_members: Option<u64>,
     /// Most bytes of `data`.
     pub message_bytes: usize,
@@ -58,8 +60,13 @@ pub struct Policy {
     source: RoomPolicy,
 }
 
-/// A batched room whose policy names no time gathers for this long.
+/// A room that isn't to tell each change at once, and whose policy names no time, gathers for this long.
 const DEFAULT_BATCH: Duration = Duration::from_secs(1);
+
+/// As many as an answer to `members` has.
+const FULL_NAMES: usize = 1000;
+
+const BATCHED_NAMES: usize = 100;
 
 impl Policy {
     fn new(resource: Option<Arc<Resource>>, policy: &RoomPolicy, config: &GatewayConfig) -> Self {
@@ -78,9 +85,13 @@ impl Policy {
             },
             presence: policy.presence.mode,
             presence_batch: match policy.presence.mode {
-                PresenceMode::Batched if batch.is_zero() => DEFAULT_BATCH,
-                PresenceMode::Batched => batch,
-                _ => Duration::ZERO,
+                PresenceMode::Batched | PresenceMode::Count if batch.is_zero() => DEFAULT_BATCH,
+                _ => batch,
+            },
+            presence_names: match policy.presence.mode {
+                PresenceMode::Full => FULL_NAMES,
+                PresenceMode::Batched => BATCHED_NAMES,
+                PresenceMode::Count | PresenceMode::Off => 0,
             },
             max_members: Some(u64::from(policy.limits.max_members)).filter(|max| *max > 0),
             message_bytes: policy

@@ -18,16 +18,17 @@ use crate::dialect::{Frame, event};
 use crate::ids::{ConnectionId, Position, UserId};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
-use crate::presence::{Call, LocalUsers};
+use crate::presence::LocalUsers;
 use crate::recovery::{Step, merge};
 
 mod batch;
+mod presence;
 mod recent;
 mod state;
 
 use batch::PresenceBatch;
 use recent::Recent;
-use state::{Buffer, Phase, Progress, State, Subscriber};
+use state::{Buffer, MembersRead, Phase, Progress, State, Subscriber};
 
 /// A room and its listeners.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub enum Todo {
     Heal,
     /// Call [`Room::flush_presence`] after this time.
     FlushPresence(Duration),
+    /// Read who is there, as [`Room::begin_members_read`] says, and hand it to [`Room::take_members`].
+    ReadMembers,
 }
 
 /// Whether a room has caught up.
@@ -86,6 +89,7 @@ impl Room {
             users: LocalUsers::default(),
             count: 0,
             batch: PresenceBatch::default(),
+            members_read: MembersRead::default(),
             next_ticket: 0,
             closed: false,
         };
@@ -147,38 +151,6 @@ impl Room {
         Some(subscriber.told)
     }
 
-    /// What the broker must be told about a user.
-    pub fn next_call(&self, user: &UserId) -> Option<Call> {
-        self.state.lock().users.next_call(user)
-    }
-
-    /// A call about a user ended: where the broker stands, and the count it gave.
-    pub fn call_done(&self, user: &UserId, present: bool, count: Option<u64>) {
-        let mut state = self.state.lock();
-        state.users.done(user, present);
-        state.count = count.unwrap_or(state.count);
-    }
-
-    /// Users in the room over all gateways; `None` where presence is off.
-    pub fn count(&self) -> Option<u64> {
-        let state = self.state.lock();
-        // Before the first event the broker's last answer is all there is; the own users are there for sure.
-        state
-            .policy
-            .counts_members()
-            .then(|| state.count.max(state.users.len() as u64))
-    }
-
-    /// Users (or connections, where presence is off) through this gateway.
-    pub fn local_members(&self) -> usize {
-        let state = self.state.lock();
-        if state.policy.counts_members() {
-            state.users.len()
-        } else {
-            state.subscribers.len()
-        }
-    }
-
     /// Closes an empty room for good; false while someone is in it.
     pub fn try_retire(&self) -> bool {
         let mut state = self.state.lock();
@@ -226,6 +198,7 @@ impl Room {
                 Todo::Nothing
             }
             Event::Presence(change) => state.on_presence(&self.name, change),
+            Event::PresenceMissed => state.on_presence_missed(),
             Event::Interrupted => state.interrupt(),
             Event::Deleted { through } => {
                 state.on_deleted(&self.name, through, metrics);
@@ -358,15 +331,6 @@ impl Room {
             .subscribers
             .get(&connection)
             .is_some_and(|subscriber| subscriber.ticket == ticket)
-    }
-
-    /// Tells the gathered changes of presence.
-    pub fn flush_presence(&self) {
-        let mut state = self.state.lock();
-        if let Some((change, names)) = state.batch.take() {
-            let frame = event::presence(&self.name, &change, names);
-            state.tell_present(&frame);
-        }
     }
 
     /// Takes over a new policy. Returns the users whose presence the broker must hear of.

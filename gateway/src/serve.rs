@@ -63,7 +63,7 @@ pub fn start(
     counters: PublishCounters,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Arc<Gateway>> {
-    let presence_ttl = Duration::from_secs(u64::from(settings.config.presence.ttl_seconds));
+    let presence_ttl = settings.presence_ttl();
     let url = settings
         .redis_url
         .as_deref()

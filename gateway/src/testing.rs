@@ -11,6 +11,9 @@ use rotunda_crds::{GatewayConfig, RoomName};
 use serde_json::Value;
 
 use crate::auth::Identity;
+use crate::broker::NoBrokerMetrics;
+use crate::broker::contract::eventually;
+use crate::broker::redis::{RedisBroker, RedisOptions, RedisUrl};
 use crate::config::{Files, Settings};
 use crate::connection::Connection;
 use crate::dialect::CloseReason;
@@ -66,6 +69,26 @@ pub(crate) fn gateway(config: GatewayConfig) -> (Arc<Gateway>, Arc<FakeBroker>) 
         broker
     });
     (gateway, made.unwrap())
+}
+
+/// A gateway without sockets on a real Redis, once it is ready.
+pub(crate) async fn gateway_on_redis(
+    config: GatewayConfig,
+    url: &str,
+    key_prefix: &str,
+) -> Arc<Gateway> {
+    let counters = PublishCounters::default();
+    let settings = Settings::build(config, &Files::new(), &counters).unwrap();
+    let options = RedisOptions {
+        url: RedisUrl::parse(url).unwrap(),
+        key_prefix: key_prefix.into(),
+        presence_ttl: settings.presence_ttl(),
+    };
+    let gateway = Gateway::start(settings, counters, Arc::new(Metrics::new()), |rooms| {
+        RedisBroker::start(options, rooms, Arc::new(NoBrokerMetrics))
+    });
+    eventually("the gateway is ready", || gateway.ready().is_ok()).await;
+    gateway
 }
 
 /// A connection whose frames are read from its outbox.
@@ -162,6 +185,24 @@ impl Client {
             }
         }
         story
+    }
+
+    /// The frames of a type that came so far; others stay.
+    pub(crate) fn take_all(&mut self, kind: &str) -> Vec<Value> {
+        self.drain();
+        let (taken, rest) = std::mem::take(&mut self.frames)
+            .into_iter()
+            .partition(|frame| frame["type"] == kind);
+        self.frames = rest;
+        Vec::from(taken)
+    }
+
+    /// Puts it into a room.
+    pub(crate) async fn join(&mut self, gateway: &Arc<Gateway>, name: &str) -> Value {
+        crate::actions::join(gateway, &self.connection, &room(name), None, &None)
+            .await
+            .unwrap();
+        self.next_of("joined").await
     }
 
     /// Whether a frame of that type came and wasn't taken.

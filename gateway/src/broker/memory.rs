@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use self::presence::Users;
 use self::room::Room;
+use super::ttl::PresenceTtl;
 use super::{
     Broker, BrokerError, Chunk, Event, Leave, MAX_READ, Members, Publication, Published, Range,
     Retention, RoomEvents, UserPresence,
@@ -40,7 +41,7 @@ pub struct MemoryBroker {
     clock: Clock,
     /// The youngest epoch given out: a room that was dropped and comes back gets a higher one, even within the same millisecond.
     last_epoch: AtomicU64,
-    presence_ttl: Duration,
+    presence_ttl: PresenceTtl,
     sink: Arc<dyn RoomEvents>,
     tasks: TaskTracker,
     closed: CancellationToken,
@@ -55,7 +56,7 @@ impl MemoryBroker {
             users: Mutex::default(),
             clock: Clock::start(),
             last_epoch: AtomicU64::new(0),
-            presence_ttl,
+            presence_ttl: PresenceTtl::new(presence_ttl),
             sink,
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
@@ -228,6 +229,7 @@ impl Broker for MemoryBroker {
 
     async fn leave(&self, room: &RoomName, user: &UserId, leave: Leave) -> Result<(), BrokerError> {
         self.check_open()?;
+        let ttl = self.presence_ttl.get();
         let lingers = self.with_existing(room, |state, now| match leave {
             Leave::Now => {
                 state.touched_ms = now;
@@ -236,7 +238,7 @@ impl Broker for MemoryBroker {
                 }
                 false
             }
-            Leave::Linger => state.presence.linger(user, now, self.presence_ttl),
+            Leave::Linger => state.presence.linger(user, now, ttl),
             Leave::EndLinger => {
                 if let Some(change) = state.presence.end_linger(user, u64::MAX) {
                     self.deliver(room, state, Event::Presence(change));
@@ -246,7 +248,7 @@ impl Broker for MemoryBroker {
         });
         if lingers == Some(true) {
             let (weak, room, user) = (self.this.clone(), room.clone(), user.clone());
-            let until = Instant::now() + self.presence_ttl;
+            let until = Instant::now() + ttl;
             self.spawn(async move {
                 tokio::time::sleep_until(until).await;
                 if let Some(broker) = weak.upgrade() {
@@ -255,6 +257,10 @@ impl Broker for MemoryBroker {
             });
         }
         Ok(())
+    }
+
+    fn set_presence_ttl(&self, ttl: Duration) {
+        self.presence_ttl.set(ttl);
     }
 
     async fn members(&self, room: &RoomName, limit: usize) -> Result<Members, BrokerError> {

@@ -45,6 +45,7 @@ use self::pool::Pool;
 use self::presence::Presence;
 use self::subscribe::Subscriptions;
 pub use self::url::{InvalidRedisUrl, RedisUrl};
+use super::ttl::PresenceTtl;
 use super::{
     Broker, BrokerError, BrokerMetrics, Chunk, Leave, Members, Publication, Published, Range,
     Retention, RoomEvents, UserPresence,
@@ -75,6 +76,7 @@ struct Engine {
     subscriptions: Subscriptions,
     presence: Presence,
     lease: Lease,
+    ttl: Arc<PresenceTtl>,
 }
 
 impl RedisBroker {
@@ -84,13 +86,15 @@ impl RedisBroker {
         sink: Arc<dyn RoomEvents>,
         metrics: Arc<dyn BrokerMetrics>,
     ) -> Arc<Self> {
+        let ttl = Arc::new(PresenceTtl::new(options.presence_ttl));
         let engine = Arc::new(Engine {
             pool: Pool::start(options.url, metrics),
             keys: Keys::new(&options.key_prefix),
             epochs: Epochs::default(),
             subscriptions: Subscriptions::new(sink),
-            presence: Presence::new(options.presence_ttl),
-            lease: Lease::new(options.presence_ttl),
+            presence: Presence::new(Arc::clone(&ttl)),
+            lease: Lease::new(Arc::clone(&ttl)),
+            ttl,
         });
         let pool = &engine.pool;
         pool.spawn(Arc::clone(&engine).keep_placed());
@@ -153,6 +157,12 @@ impl Broker for RedisBroker {
 
     async fn leave(&self, room: &RoomName, user: &UserId, leave: Leave) -> Result<(), BrokerError> {
         self.engine.leave(room, user, leave).await
+    }
+
+    fn set_presence_ttl(&self, ttl: Duration) {
+        self.engine.ttl.set(ttl);
+        // By the lease in force it may take longer to learn of it than a shorter one holds.
+        self.engine.lease.due.notify_one();
     }
 
     async fn members(&self, room: &RoomName, limit: usize) -> Result<Members, BrokerError> {

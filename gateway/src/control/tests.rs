@@ -1,16 +1,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::broker::NoBrokerMetrics;
 use crate::broker::contract::eventually;
 use crate::broker::redis::tests::proxy::Proxy;
 use crate::broker::redis::tests::server::{standalone, three_primaries};
 use crate::broker::redis::tests::some_prefix;
-use crate::broker::redis::{RedisBroker, RedisOptions, RedisUrl};
-use crate::config::{Files, Settings};
-use crate::metrics::Metrics;
-use crate::policy::PublishCounters;
-use crate::testing::{Client, at, config, gateway, room, user};
+use crate::testing::{Client, at, config, gateway, gateway_on_redis, room, user};
 
 fn disconnect(name: &str) -> Order {
     Order::Disconnect { user: user(name) }
@@ -21,13 +16,6 @@ fn remove(name: &str) -> Order {
         room: room("lobby"),
         user: user(name),
     }
-}
-
-async fn join(gateway: &Arc<Gateway>, client: &mut Client) {
-    crate::actions::join(gateway, &client.connection, &room("lobby"), None, &None)
-        .await
-        .unwrap();
-    client.next_of("joined").await;
 }
 
 async fn is_closed(client: &mut Client, reason: CloseReason) {
@@ -73,7 +61,7 @@ async fn a_removed_user_is_told_so_is_no_member_and_may_come_back() {
     let mut laptop = Client::connect(&gateway, "alice");
     let mut bob = Client::connect(&gateway, "bob");
     for client in [&mut phone, &mut laptop, &mut bob] {
-        join(&gateway, client).await;
+        client.join(&gateway, "lobby").await;
     }
     gateway.order(&remove("alice")).await.unwrap();
     for client in [&mut phone, &mut laptop] {
@@ -93,7 +81,7 @@ async fn a_removed_user_is_told_so_is_no_member_and_may_come_back() {
     broker.say("lobby", 1);
     bob.next_of("message").await;
     phone.hears_nothing_more().await;
-    join(&gateway, &mut phone).await;
+    phone.join(&gateway, "lobby").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,20 +153,8 @@ async fn an_order_of_a_newer_version_is_left_alone() {
     is_closed(&mut alice, CloseReason::Forbidden).await;
 }
 
-/// A gateway without sockets on a real Redis.
 async fn on_redis(url: &str, prefix: &str) -> Arc<Gateway> {
-    let counters = PublishCounters::default();
-    let settings = Settings::build(config(&["lobby"]), &Files::new(), &counters).unwrap();
-    let options = RedisOptions {
-        url: RedisUrl::parse(url).unwrap(),
-        key_prefix: prefix.into(),
-        presence_ttl: Duration::from_secs(5),
-    };
-    let gateway = Gateway::start(settings, counters, Arc::new(Metrics::new()), |rooms| {
-        RedisBroker::start(options, rooms, Arc::new(NoBrokerMetrics))
-    });
-    eventually("the gateway is ready", || gateway.ready().is_ok()).await;
-    gateway
+    gateway_on_redis(config(&["lobby"]), url, prefix).await
 }
 
 async fn orders_reach_every_gateway(url: &str) {
@@ -186,9 +162,9 @@ async fn orders_reach_every_gateway(url: &str) {
     let (a, b) = (on_redis(url, &prefix).await, on_redis(url, &prefix).await);
     let (mut here, mut there) = (Client::connect(&a, "alice"), Client::connect(&b, "alice"));
     let (mut bob, mut carol) = (Client::connect(&a, "bob"), Client::connect(&b, "carol"));
-    join(&b, &mut there).await;
-    join(&a, &mut bob).await;
-    join(&b, &mut carol).await;
+    there.join(&b, "lobby").await;
+    bob.join(&a, "lobby").await;
+    carol.join(&b, "lobby").await;
     a.order(&remove("alice")).await.unwrap();
     assert_eq!(there.next_of("left").await["reason"], "removed");
     for client in [&mut bob, &mut carol] {
@@ -200,7 +176,7 @@ async fn orders_reach_every_gateway(url: &str) {
         };
         assert_eq!(gone["count"], 2);
     }
-    join(&b, &mut there).await;
+    there.join(&b, "lobby").await;
     b.order(&disconnect("alice")).await.unwrap();
     is_closed(&mut here, CloseReason::Forbidden).await;
     is_closed(&mut there, CloseReason::Forbidden).await;

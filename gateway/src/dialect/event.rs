@@ -204,6 +204,16 @@ pub fn presence(room: &RoomName, change: &PresenceChange, names: bool) -> Frame 
     frame.finish()
 }
 
+/// Who is there, all of them: for a client to take in place of what it knew, since a change was missed.
+pub fn all_present(room: &RoomName, members: &Members) -> Frame {
+    let size = 96 + room.len() + 32 * members.members.len();
+    let mut frame = start(EventKind::Presence, size);
+    frame.raw(r#","room":""#).raw(room).raw("\"");
+    write_members(&mut frame, members);
+    frame.raw("}");
+    frame.finish()
+}
+
 /// Messages that can't be had: those after `after` up to and with `next`.
 pub fn gap(room: &RoomName, after: Position, next: Position, reason: GapReason) -> Frame {
     let mut frame = start(EventKind::Gap, 128 + room.len());
@@ -292,18 +302,19 @@ fn write_next(frame: &mut FrameBuilder, next: Option<Position>) {
 /// The answer to `members`.
 pub fn members(reference: &Reference, room: &RoomName, members: &Members) -> Frame {
     let mut frame = answer(EventKind::Members, reference, room);
-    let wire: Vec<_> = members
-        .members
-        .iter()
-        .map(|member| WireMember { user: &member.user })
-        .collect();
+    write_members(&mut frame, members);
+    frame.raw("}");
+    frame.finish()
+}
+
+fn write_members(frame: &mut FrameBuilder, members: &Members) {
+    let users = members.members.iter().map(|member| &member.user);
+    let wire: Vec<_> = users.map(|user| WireMember { user }).collect();
     frame
         .raw(r#","members":"#)
         .json(&wire)
         .raw(r#","count":"#)
-        .json(&members.count)
-        .raw("}");
-    frame.finish()
+        .json(&members.count);
 }
 
 /// A command was refused; the connection goes on.

@@ -22,7 +22,8 @@ pub struct Rooms {
     shards: [RwLock<HashMap<RoomName, Arc<Room>>>; SHARDS],
     hasher: RandomState,
     metrics: Arc<Metrics>,
-    /// Unbounded, yet never longer than twice the number of rooms: each asks for one healing and one flush at a time.
+    /// Unbounded, yet never longer than three times the number of rooms: each asks for one healing, one flush and one reading of its members at a
+    /// time.
     todo: mpsc::UnboundedSender<(Arc<Room>, Todo)>,
     orders: Notify,
 }

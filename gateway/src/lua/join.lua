@@ -1,8 +1,8 @@
 #!lua
 -- A user's first connection on a gateway is in a room. Told unless the user was there already, through whichever gateway.
 --
--- `here` maps each user to its gateways, `<gateway>=<0, or when it stops lingering>`, parted by spaces; the empty field
--- counts the announcements.
+-- `here` maps each user to its gateways, `<gateway>=<0, or when it stops lingering>`, parted by spaces. The empty field is
+-- the version: the microseconds of the last announcement, or more. Each announcement names its own and the one before.
 --
 -- KEYS  here
 -- ARGV  1 channel  2 user  3 gateway  4 ids this gateway had before, parted by spaces  5 milliseconds until here expires
@@ -21,7 +21,10 @@ redis.call('PEXPIRE', here, ARGV[5])
 if before then
   return redis.call('HLEN', here) - 1
 end
-local version = redis.call('HINCRBY', here, '', 1)
+local time = redis.call('TIME')
+local previous = redis.call('HGET', here, '') or '0'
+local version = string.format('%.0f', math.max(time[1] * 1000000 + time[2], previous + 1))
+redis.call('HSET', here, '', version)
 local count = redis.call('HLEN', here) - 1
-redis.call('SPUBLISH', ARGV[1], '1p' .. version .. '\n' .. cjson.encode({j = {user}, c = count}))
+redis.call('SPUBLISH', ARGV[1], '1p' .. version .. ' ' .. previous .. '\n' .. cjson.encode({j = {user}, c = count}))
 return count

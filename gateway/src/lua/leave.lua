@@ -45,10 +45,13 @@ if living then
   return 0
 end
 redis.call('HDEL', here, user)
-local version = redis.call('HINCRBY', here, '', 1)
+local previous = redis.call('HGET', here, '') or '0'
+local version = string.format('%.0f', math.max(time[1] * 1000000 + time[2], previous + 1))
+redis.call('HSET', here, '', version)
 local count = redis.call('HLEN', here) - 1
 if count == 0 then
   redis.call('PEXPIRE', here, ARGV[7])
 end
-redis.call('SPUBLISH', ARGV[1], '1p' .. version .. '\n' .. cjson.encode({l = {{user, last_seen}}, c = count}))
+redis.call('SPUBLISH', ARGV[1], '1p' .. version .. ' ' .. previous .. '\n'
+  .. cjson.encode({l = {{user, last_seen}}, c = count}))
 return 0

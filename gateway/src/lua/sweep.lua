@@ -53,11 +53,14 @@ for i = 1, #page[2], 2 do
   end
 end
 if #left > 0 then
-  local version = redis.call('HINCRBY', here, '', 1)
+  local time = redis.call('TIME')
+  local previous = redis.call('HGET', here, '') or '0'
+  local version = string.format('%.0f', math.max(time[1] * 1000000 + time[2], previous + 1))
+  redis.call('HSET', here, '', version)
   local count = redis.call('HLEN', here) - 1
   if count == 0 then
     redis.call('PEXPIRE', here, ARGV[6])
   end
-  redis.call('SPUBLISH', ARGV[1], '1p' .. version .. '\n' .. cjson.encode({l = left, c = count}))
+  redis.call('SPUBLISH', ARGV[1], '1p' .. version .. ' ' .. previous .. '\n' .. cjson.encode({l = left, c = count}))
 end
 return page[1]

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rotunda_crds::RoomName;
-use rotunda_crds::room::PresenceMode;
 
-use super::batch::PresenceBatch;
+use super::batch::{PresenceBatch, Told};
 use super::recent::Recent;
 use super::{Caught, Switch, Todo};
-use crate::broker::{Message, PresenceChange};
+use crate::broker::{Members, Message, PresenceChange};
 use crate::connection::Connection;
 use crate::dialect::{Frame, GapReason, event};
 use crate::ids::{ConnectionId, Position};
@@ -35,9 +34,20 @@ pub(super) struct State {
     /// Users over all gateways, as far as known.
     pub(super) count: u64,
     pub(super) batch: PresenceBatch,
+    pub(super) members_read: MembersRead,
     pub(super) next_ticket: u64,
     /// Taken off the hub's map: whoever still holds it must ask the hub again.
     pub(super) closed: bool,
+}
+
+/// Whether the members are being read because a change was missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum MembersRead {
+    #[default]
+    Done,
+    UnderWay,
+    /// And once more, since another change was missed meanwhile.
+    Again,
 }
 
 #[derive(Debug)]
@@ -278,26 +288,62 @@ impl State {
 
     pub(super) fn on_presence(&mut self, name: &RoomName, change: PresenceChange) -> Todo {
         self.count = change.count;
-        match self.policy.presence {
-            PresenceMode::Off => Todo::Nothing,
-            PresenceMode::Full => {
-                let frame = event::presence(name, &change, true);
-                self.tell_present(&frame);
-                Todo::Nothing
+        if !self.policy.counts_members() {
+            return Todo::Nothing;
+        }
+        let first = self.batch.add(change, self.policy.presence_names);
+        self.gather(name, first)
+    }
+
+    /// Tells what was gathered at once, or when the time has come that its first part begins.
+    fn gather(&mut self, name: &RoomName, first: bool) -> Todo {
+        let time = self.policy.presence_batch;
+        if time.is_zero() {
+            self.flush_presence(name);
+            Todo::Nothing
+        } else if first {
+            Todo::FlushPresence(time)
+        } else {
+            Todo::Nothing
+        }
+    }
+
+    pub(super) fn flush_presence(&mut self, name: &RoomName) {
+        let frame = match self.batch.take() {
+            Some(Told::Changes(change)) => event::presence(name, &change, true),
+            Some(Told::All(members)) => event::all_present(name, &members),
+            Some(Told::Count(count)) => {
+                let change = PresenceChange {
+                    count,
+                    ..PresenceChange::default()
+                };
+                event::presence(name, &change, false)
             }
-            PresenceMode::Count => {
-                let frame = event::presence(name, &change, false);
-                self.tell_present(&frame);
-                Todo::Nothing
+            None => return,
+        };
+        if self.policy.counts_members() {
+            self.tell_present(&frame);
+        }
+    }
+
+    pub(super) fn on_presence_missed(&mut self) -> Todo {
+        match self.members_read {
+            _ if !self.policy.counts_members() => Todo::Nothing,
+            MembersRead::Done => {
+                self.members_read = MembersRead::UnderWay;
+                Todo::ReadMembers
             }
-            PresenceMode::Batched => {
-                if self.batch.add(change) {
-                    Todo::FlushPresence(self.policy.presence_batch)
-                } else {
-                    Todo::Nothing
-                }
+            MembersRead::UnderWay | MembersRead::Again => {
+                self.members_read = MembersRead::Again;
+                Todo::Nothing
             }
         }
+    }
+
+    pub(super) fn on_members(&mut self, name: &RoomName, members: Members) -> Todo {
+        self.count = members.count;
+        let first = self.batch.replace(members, self.policy.presence_names);
+        self.gather(name, first)
     }
 
     pub(super) fn on_deleted(&mut self, name: &RoomName, through: Position, metrics: &Metrics) {

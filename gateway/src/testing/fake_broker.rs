@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -50,6 +51,7 @@ pub(crate) struct Faults {
     pub(crate) fail_subscribes: u32,
     pub(crate) fail_joins: u32,
     pub(crate) fail_leaves: u32,
+    pub(crate) fail_members: u32,
     /// The next publish ends like this.
     pub(crate) publish_error: Option<BrokerError>,
     /// The next publish panics.
@@ -188,6 +190,35 @@ impl FakeBroker {
         });
     }
 
+    /// A user joins through another gateway.
+    pub(crate) fn join_elsewhere(&self, name: &str, user: &str) {
+        let (room, user) = (room(name), super::user(user));
+        let count = self.slip_into(&room, &user);
+        let change = PresenceChange {
+            joined: vec![user],
+            left: vec![],
+            count,
+        };
+        self.announce(&room, change);
+    }
+
+    /// As [`join_elsewhere`](Self::join_elsewhere), but nobody is told.
+    pub(crate) fn slip_in(&self, name: &str, user: &str) {
+        self.slip_into(&room(name), &super::user(user));
+    }
+
+    fn slip_into(&self, room: &RoomName, user: &UserId) -> u64 {
+        self.with(room, |log| {
+            log.members.insert(user.clone());
+            log.members.len() as u64
+        })
+    }
+
+    /// It is noticed that a change of presence got lost.
+    pub(crate) fn miss_presence(&self, name: &str) {
+        self.sink.deliver(&room(name), Event::PresenceMissed);
+    }
+
     fn announce(&self, room: &RoomName, change: PresenceChange) {
         if self.with(room, |log| log.subscribed) {
             self.sink.deliver(room, Event::Presence(change));
@@ -324,7 +355,12 @@ impl Broker for FakeBroker {
         Ok(())
     }
 
+    fn set_presence_ttl(&self, ttl: Duration) {
+        self.called(format!("ttl {ttl:?}"));
+    }
+
     async fn members(&self, room: &RoomName, limit: usize) -> Result<Members, BrokerError> {
+        Self::counts_down(&mut self.faults.lock().fail_members)?;
         Ok(self.with(room, |log| Members {
             members: log
                 .members

@@ -78,9 +78,15 @@ fn frames(kind: EventKind, reference: &Reference) -> Vec<Frame> {
                 }],
                 count: 18,
             };
-            [true, false]
-                .map(|names| event::presence(&room, &change, names))
-                .into()
+            let everyone = Members {
+                members: vec![Member { user: user("bob") }],
+                count: 1,
+            };
+            vec![
+                event::presence(&room, &change, true),
+                event::presence(&room, &change, false),
+                event::all_present(&room, &everyone),
+            ]
         }
         EventKind::Gap => GapReason::ALL
             .iter()

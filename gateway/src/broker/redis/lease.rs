@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::super::BrokerError;
+use super::super::ttl::PresenceTtl;
 use super::Engine;
 use super::call::{Call, Repeat};
 use super::epoch::millis;
@@ -93,7 +94,7 @@ impl Roster {
 
 /// See the module.
 pub(super) struct Lease {
-    ttl: Duration,
+    ttl: Arc<PresenceTtl>,
     state: Mutex<State>,
     /// The present id.
     id: watch::Sender<Option<Arc<str>>>,
@@ -110,7 +111,7 @@ struct State {
 }
 
 impl Lease {
-    pub(super) fn new(ttl: Duration) -> Self {
+    pub(super) fn new(ttl: Arc<PresenceTtl>) -> Self {
         Self {
             ttl,
             state: Mutex::default(),
@@ -149,8 +150,8 @@ impl Lease {
     pub(super) fn may_sweep(&self) -> bool {
         let state = self.state.lock();
         let since = |at: Option<Instant>| at.map(|at| at.elapsed());
-        since(state.begun).is_some_and(|held| held >= self.ttl)
-            && since(state.renewed).is_some_and(|age| age < self.ttl)
+        since(state.begun).is_some_and(|held| held >= self.ttl.get())
+            && since(state.renewed).is_some_and(|age| age < self.ttl.get())
     }
 
     /// Has the next renewal begin a lease under a new id.
@@ -177,7 +178,7 @@ impl Lease {
             state.renewed = Some(Instant::now());
             let news = roster
                 .dead()
-                .any(|(gateway, _)| state.roster.died(gateway, self.ttl).is_none());
+                .any(|(gateway, _)| state.roster.died(gateway, self.ttl.get()).is_none());
             state.roster = Arc::new(roster);
             news
         };
@@ -189,7 +190,7 @@ impl Lease {
     }
 
     fn interval(&self) -> Duration {
-        (self.ttl / 4).min(RENEWAL)
+        (self.ttl.get() / 4).min(RENEWAL)
     }
 }
 
@@ -253,7 +254,9 @@ impl Engine {
         command
             .arg(id)
             .arg(format!("{:08x}", rand::random::<u32>()));
-        command.arg(millis(self.lease.ttl)).arg(millis(REMEMBERED));
+        command
+            .arg(millis(self.lease.ttl.get()))
+            .arg(millis(REMEMBERED));
         let call = Call {
             slot: slot(&key),
             command: &command,
@@ -321,7 +324,7 @@ mod tests {
 
     #[test]
     fn news_is_a_death_that_was_not_known() {
-        let lease = Lease::new(TTL);
+        let lease = Lease::new(Arc::new(PresenceTtl::new(TTL)));
         assert!(lease.take("a", roster()));
         assert!(!lease.take("a", roster()));
         let mut later = roster();
@@ -331,7 +334,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn sweeping_waits_until_the_lease_has_held_for_a_ttl() {
-        let lease = Lease::new(TTL);
+        let lease = Lease::new(Arc::new(PresenceTtl::new(TTL)));
         lease.take("a", roster());
         assert!(!lease.may_sweep());
         tokio::time::advance(TTL).await;

@@ -23,7 +23,7 @@ use super::call::redirected_to;
 use super::node::{CONNECT_TIMEOUT, open_socket};
 use super::resp::{Part, Reply, take_reply};
 use super::url::Address;
-use super::wire;
+use super::wire::{self, Malformed, Payload};
 
 /// How many orders may wait; what doesn't fit is placed again a little later.
 const ORDERS: usize = 1024;
@@ -251,9 +251,13 @@ impl Connection<'_> {
             self.unsubscribe_unknown(room);
             return;
         };
-        // A newer gateway may write what this one can't read: the log will tell, or refuse, too.
-        let event = wire::decode(payload).unwrap_or(Event::Interrupted);
-        self.engine.subscriptions.deliver(&subscription, event);
+        let subscriptions = &self.engine.subscriptions;
+        match wire::decode(payload) {
+            Ok(Payload::Event(event)) => subscriptions.deliver(&subscription, event),
+            Ok(Payload::Announcement(change)) => subscriptions.announce(&subscription, change),
+            // A newer gateway may write what this one can't read: the log will tell, or refuse, too.
+            Err(Malformed) => subscriptions.deliver(&subscription, Event::Interrupted),
+        }
     }
 
     fn unsubscribe_unknown(&mut self, room: &str) {

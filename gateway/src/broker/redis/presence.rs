@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,15 +15,20 @@ use rotunda_crds::RoomName;
 use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
-use super::super::{BrokerError, Leave, Member, Members, UserPresence};
+use super::super::ttl::PresenceTtl;
+use super::super::{BrokerError, Leave};
 use super::Engine;
 use super::call::{Call, Repeat};
 use super::epoch::millis;
 use super::keys::slot;
 use super::lease::{REMEMBERED, Roster};
-use super::scripts::{JOIN, LEAVE, MEMBERS, USER};
-use super::wire::{array, list, number, text};
+use super::scripts::{JOIN, LEAVE, USER};
+use super::subscribe::Subscription;
+use super::wire::number;
 use crate::ids::UserId;
+
+mod census;
+mod versions;
 
 /// How many members may be told of at once without waiting for each other's answer.
 const STRIPES: usize = 1024;
@@ -33,12 +39,9 @@ pub(super) const EMPTY_EXPIRY: Duration = Duration::from_mins(10);
 /// How long it is remembered when a user was last connected.
 const LAST_SEEN: Duration = Duration::from_hours(30 * 24);
 
-/// Up to this number of members all are read and counted.
-const COUNTED: u64 = 2000;
-
 /// See the module.
 pub(super) struct Presence {
-    pub(super) ttl: Duration,
+    ttl: Arc<PresenceTtl>,
     pub(super) locals: Mutex<Locals>,
     turns: Vec<tokio::sync::Mutex<()>>,
     stripe: RandomState,
@@ -88,7 +91,7 @@ impl Locals {
 }
 
 impl Presence {
-    pub(super) fn new(ttl: Duration) -> Self {
+    pub(super) fn new(ttl: Arc<PresenceTtl>) -> Self {
         Self {
             ttl,
             locals: Mutex::default(),
@@ -99,10 +102,21 @@ impl Presence {
         }
     }
 
+    pub(super) fn ttl(&self) -> Duration {
+        self.ttl.get()
+    }
+
     pub(super) async fn turn(&self, room: Option<&RoomName>, user: &UserId) -> MutexGuard<'_, ()> {
         let hash = usize::try_from(self.stripe.hash_one((room, user)) % STRIPES as u64)
             .unwrap_or_default();
         self.turns[hash].lock().await
+    }
+
+    /// For each subscription whether its room has members of this gateway.
+    pub(super) fn inhabited(&self, subscriptions: &[Arc<Subscription>]) -> Vec<bool> {
+        let locals = self.locals.lock();
+        let rooms = subscriptions.iter().map(|subscription| &subscription.room);
+        rooms.map(|room| locals.rooms.contains_key(room)).collect()
     }
 
     /// Every room with members of this gateway is looked through for members of dead gateways.
@@ -212,7 +226,7 @@ impl Engine {
             (Err(error), leave) => {
                 let due = match leave {
                     Leave::Now | Leave::EndLinger => now,
-                    Leave::Linger => now + self.presence.ttl,
+                    Leave::Linger => now + self.presence.ttl(),
                 };
                 locals.remove(room, user);
                 locals.owed.push(OwedLeave {
@@ -240,7 +254,7 @@ impl Engine {
             .arg(&*gateway)
             .arg(how);
         command
-            .arg(millis(self.presence.ttl))
+            .arg(millis(self.presence.ttl()))
             .arg(dead_ids(&self.lease.roster()))
             .arg(millis(EMPTY_EXPIRY));
         let call = Call {
@@ -252,58 +266,6 @@ impl Engine {
             history: None,
         };
         number(&self.pool.call(call).await?)
-    }
-
-    pub(super) async fn members(
-        &self,
-        room: &RoomName,
-        limit: usize,
-    ) -> Result<Members, BrokerError> {
-        let mut command = MEMBERS.on(&[self.keys.here(room)]);
-        command.arg(COUNTED).arg(limit);
-        let call = Call {
-            slot: self.keys.slot(room),
-            command: &command,
-            script: Some(&MEMBERS),
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
-        let [fields, pairs] = array(self.pool.call(call).await?)?;
-        let (roster, fields) = (self.lease.roster(), number(&fields)?);
-        let mut users = Vec::new();
-        let mut dead = false;
-        for pair in list(pairs)?.chunks_exact(2) {
-            let (name, gateways) = (text(&pair[0])?, text(&pair[1])?);
-            // The empty field counts announcements.
-            let Ok(user) = UserId::parse(name) else {
-                continue;
-            };
-            let mut gateways = gateways
-                .split(' ')
-                .filter_map(|gateway| gateway.split('=').next());
-            if gateways.any(|gateway| roster.died(gateway, self.presence.ttl).is_none()) {
-                users.push(user);
-            } else {
-                dead = true;
-            }
-        }
-        if dead {
-            self.presence.locals.lock().unswept.insert(room.clone());
-        }
-        users.sort_unstable();
-        users.dedup();
-        let count = if fields <= COUNTED {
-            users.len() as u64
-        } else {
-            fields - 1
-        };
-        let members = users
-            .into_iter()
-            .take(limit)
-            .map(|user| Member { user })
-            .collect();
-        Ok(Members { members, count })
     }
 
     pub(super) async fn user_online(&self, user: &UserId, online: bool) -> Result<(), BrokerError> {
@@ -346,37 +308,6 @@ impl Engine {
             history: None,
         };
         self.pool.call(call).await.map(drop)
-    }
-
-    pub(super) async fn user_presence(&self, user: &UserId) -> Result<UserPresence, BrokerError> {
-        let key = self.keys.user(user);
-        let mut command = redis::cmd("HGETALL");
-        command.arg(&key);
-        let call = Call {
-            slot: slot(&key),
-            command: &command,
-            script: None,
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
-        let fields = list(self.pool.call(call).await?)?;
-        let roster = self.lease.roster();
-        let mut presence = UserPresence {
-            online: false,
-            last_seen_ms: None,
-        };
-        for pair in fields.chunks_exact(2) {
-            let field = text(&pair[0])?;
-            let seen = if field == "seen" {
-                Some(number(&pair[1])?)
-            } else {
-                roster.died(field, self.presence.ttl)
-            };
-            presence.online |= seen.is_none();
-            presence.last_seen_ms = presence.last_seen_ms.max(seen);
-        }
-        Ok(presence)
     }
 }
 

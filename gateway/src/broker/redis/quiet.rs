@@ -2,7 +2,8 @@
 //!
 //! A confirmed subscription is given a base: the top of its room's log. From then on every position up to `heard` was delivered, or the room was
 //! told to read. Every ten seconds each room's log is asked for what lies after it, in one pipelined call per server, spread over the
-//! ten seconds. What is found then and still unheard a second later was missed. The same call renews expiries.
+//! ten seconds. What is found then and still unheard a second later was missed. The same call compares the version of presence where this gateway has
+//! members, and renews expiries.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::epoch::{Expiries, renewal_interval};
 use super::node::Node;
 use super::scripts::PEEK;
 use super::subscribe::Subscription;
-use super::wire::{list, position};
+use super::wire::{array, list, number, position};
 use crate::ids::Position;
 
 /// How long each share of the rooms is waited for; all have been looked at after ten. Tests don't have the time.
@@ -53,7 +54,8 @@ impl Engine {
     }
 
     async fn find_base(&self, subscription: Arc<Subscription>) {
-        let command = PEEK.on(&[self.keys.log(&subscription.room)]);
+        let room = &subscription.room;
+        let command = PEEK.on(&[self.keys.log(room), self.keys.here(room)]);
         let call = Call {
             slot: subscription.slot,
             command: &command,
@@ -62,12 +64,12 @@ impl Engine {
             replicated: None,
             history: None,
         };
-        let top = match self.pool.call(call).await {
-            Ok(answer) => position(&answer),
-            Err(error) => Err(error),
-        };
-        match top {
-            Ok(top) => self.subscriptions.base(&subscription, top),
+        let found = self.pool.call(call).await.and_then(|answer| {
+            let [top, version] = array(answer)?;
+            Ok((position(&top)?, number(&version)?))
+        });
+        match found {
+            Ok((top, version)) => self.subscriptions.base(&subscription, top, version),
             // Lost again, it will be confirmed again. Until then nothing is known, and the room is told once more then.
             Err(error) => {
                 tracing::debug!(room = %subscription.room, %error, "can't look up the top of the room");
@@ -80,15 +82,12 @@ impl Engine {
     pub(super) async fn keep_checked(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut suspects: Vec<(Arc<Subscription>, Position)> = Vec::new();
+        let mut suspects: Vec<(Arc<Subscription>, Suspicion)> = Vec::new();
         for share in (0..SHARES).cycle() {
             ticks.tick().await;
             self.subscriptions.drop_unwanted();
-            for (subscription, found) in suspects.drain(..) {
-                if subscription.state().heard < found {
-                    tracing::info!(room = %subscription.room, "a message was missed");
-                    self.subscriptions.want_base(&subscription);
-                }
+            for (subscription, suspicion) in suspects.drain(..) {
+                self.settle(&subscription, suspicion);
             }
             let mut shares: HashMap<_, Vec<Arc<Subscription>>> = HashMap::new();
             for subscription in self.subscriptions.all() {
@@ -108,11 +107,25 @@ impl Engine {
         }
     }
 
+    /// What wasn't heard after a while was missed.
+    fn settle(&self, subscription: &Arc<Subscription>, suspicion: Suspicion) {
+        match suspicion {
+            Suspicion::Message(found) if subscription.state().heard < found => {
+                tracing::info!(room = %subscription.room, "a message was missed");
+                self.subscriptions.want_base(subscription);
+            }
+            Suspicion::Presence { heard, found } if subscription.state().announced == heard => {
+                self.subscriptions.miss_announcement(subscription, found);
+            }
+            _ => {}
+        }
+    }
+
     /// Asks for what lies after what was heard of each room. All rooms belong to one server.
     async fn check(
         &self,
         batch: &[Arc<Subscription>],
-    ) -> Result<Vec<(Arc<Subscription>, Position)>, BrokerError> {
+    ) -> Result<Vec<(Arc<Subscription>, Suspicion)>, BrokerError> {
         let Some(first) = batch.first() else {
             return Ok(Vec::new());
         };
@@ -126,19 +139,22 @@ impl Engine {
         let answers = self.pool.call_all(&node, &pipeline).await?;
         let answers = asked.into_iter().zip(answers);
         Ok(answers
-            .filter_map(|(subscription, answer)| Some((subscription, first_entry(answer)?)))
+            .filter_map(|((subscription, question), answer)| {
+                Some((subscription, question.suspect(answer)?))
+            })
             .collect())
     }
 
-    /// The questions come first, in the order of the subscriptions given back; renewals follow.
+    /// The questions come first, in the order of those given back; renewals follow.
     fn plan_check(
         &self,
         batch: &[Arc<Subscription>],
         node: &Node,
-    ) -> (Pipeline, Vec<Arc<Subscription>>) {
+    ) -> (Pipeline, Vec<(Arc<Subscription>, Question)>) {
         let (mut pipeline, mut renewals) = (Pipeline::new(), Vec::new());
         let mut asked = Vec::new();
-        for subscription in batch {
+        let inhabited = self.presence.inhabited(batch);
+        for (subscription, inhabited) in batch.iter().zip(inhabited) {
             let mut state = subscription.state();
             if !state.is_live() || state.home() != Some(&node.address) {
                 continue;
@@ -151,7 +167,13 @@ impl Engine {
                 .arg("STREAMS")
                 .arg(&log)
                 .arg(state.heard.to_string());
-            asked.push(Arc::clone(subscription));
+            asked.push((Arc::clone(subscription), Question::Log));
+            if inhabited {
+                let here = self.keys.here(&subscription.room);
+                pipeline.cmd("HGET").arg(here).arg("");
+                let heard = state.announced;
+                asked.push((Arc::clone(subscription), Question::Presence { heard }));
+            }
             if let Some(retention) = state.retention
                 && state
                     .renewed
@@ -170,6 +192,38 @@ impl Engine {
             pipeline.cmd("PEXPIRE").arg(top).arg(expiries.top_ms);
         }
         (pipeline, asked)
+    }
+}
+
+/// What is asked about a room.
+enum Question {
+    Log,
+    /// With the version heard last.
+    Presence {
+        heard: u64,
+    },
+}
+
+/// What may have been missed, or is on its way.
+#[derive(Clone, Copy)]
+enum Suspicion {
+    Message(Position),
+    Presence { heard: u64, found: u64 },
+}
+
+impl Question {
+    /// Refusals give no reason.
+    fn suspect(self, answer: Value) -> Option<Suspicion> {
+        match self {
+            Self::Log => first_entry(answer).map(Suspicion::Message),
+            Self::Presence { heard } => {
+                let found = match answer {
+                    Value::Nil => 0,
+                    answer => number(&answer).ok()?,
+                };
+                (found != heard).then_some(Suspicion::Presence { heard, found })
+            }
+        }
     }
 }
 

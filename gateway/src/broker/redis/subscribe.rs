@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) known: bool,
     /// Everything up to here was delivered or told to be read.
     pub(super) heard: Position,
+    /// The version of presence heard last.
+    pub(super) announced: u64,
     /// How the room is kept, as far as this gateway knows, and when it last renewed the expiries.
     pub(super) retention: Option<Retention>,
     pub(super) renewed: Option<Instant>,
@@ -137,7 +139,7 @@ impl Subscriptions {
         match &event {
             Event::Message(message) => state.heard = state.heard.max(message.position),
             Event::Deleted { through } => state.heard = state.heard.max(*through),
-            Event::Signal(_) | Event::Presence(_) | Event::Interrupted => {}
+            Event::Signal(_) | Event::Presence(_) | Event::PresenceMissed | Event::Interrupted => {}
         }
         if state.unwanted_since.is_none() {
             self.sink.deliver(&subscription.room, event);
@@ -145,15 +147,22 @@ impl Subscriptions {
     }
 
     /// The subscription is based and live; a room that was live before may have missed something.
-    pub(super) fn base(&self, subscription: &Subscription, top: Position) {
+    pub(super) fn base(&self, subscription: &Subscription, top: Position, version: u64) {
         let mut state = subscription.state();
         state.awaits_base = false;
         state.heard = state.heard.max(top);
         if !state.known {
             state.known = true;
+            state.announced = state.announced.max(version);
             subscription.live.send_replace(true);
-        } else if state.unwanted_since.is_none() {
+            return;
+        }
+        let missed = std::mem::replace(&mut state.announced, version) != version;
+        if state.unwanted_since.is_none() {
             self.sink.deliver(&subscription.room, Event::Interrupted);
+            if missed {
+                self.sink.deliver(&subscription.room, Event::PresenceMissed);
+            }
         }
     }
 
@@ -284,6 +293,7 @@ impl Engine {
                         awaits_base: false,
                         known: false,
                         heard: Position::default(),
+                        announced: 0,
                         retention: None,
                         renewed: None,
                     }),

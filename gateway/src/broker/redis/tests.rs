@@ -4,7 +4,9 @@
 mod cluster;
 mod failures;
 mod gateways;
+pub(crate) mod pair;
 mod presence;
+mod presence_versions;
 pub(crate) mod proxy;
 pub(crate) mod server;
 

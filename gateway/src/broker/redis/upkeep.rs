@@ -223,7 +223,7 @@ impl Engine {
     }
 
     async fn sweep(&self, room: &RoomName, roster: &Roster) -> Result<(), BrokerError> {
-        let ttl_ms = millis(self.presence.ttl);
+        let ttl_ms = millis(self.presence.ttl());
         let living: Vec<&str> = roster.living().collect();
         let mut cursor = "0".to_owned();
         loop {

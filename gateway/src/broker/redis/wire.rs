@@ -1,7 +1,7 @@
 //! What travels through a room's channel and lies in its stream: read here, written by the scripts in `lua/` (and signals here).
 //!
-//! A channel message is `<format version><kind>[<head>]\n<body>`. Kinds: `m` message (head `<id> <time>`), `s` signal, `p` presence (head: count
-//! of announcements, body JSON), `d` deleted (head: id). A stream entry has the fields `t1` (time; the name holds the format version, since another field
+//! A channel message is `<format version><kind>[<head>]\n<body>`. Kinds: `m` message (head `<id> <time>`), `s` signal, `p` presence (head: its
+//! version and the one before, body JSON), `d` deleted (head: id). A stream entry has the fields `t1` (time; the name holds the format version, since another field
 //! would cost every publish) and `b` (body).
 
 use bytes::Bytes;
@@ -26,8 +26,24 @@ pub(super) fn encode_signal(body: &[u8]) -> Vec<u8> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+/// What a channel message is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Payload {
+    Event(Event),
+    Announcement(Announcement),
+}
+
+/// A change of presence and its place in the room's chain of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Announcement {
+    pub(super) change: PresenceChange,
+    pub(super) version: u64,
+    /// The version of the announcement before this one; 0 for the first.
+    pub(super) previous: u64,
+}
+
 /// Reads a channel message. Copies the body: it may wait in queues for long, and mustn't hold the whole read buffer.
-pub(super) fn decode(payload: &[u8]) -> Result<Event, Malformed> {
+pub(super) fn decode(payload: &[u8]) -> Result<Payload, Malformed> {
     let end = payload
         .iter()
         .position(|byte| *byte == b'\n')
@@ -37,30 +53,36 @@ pub(super) fn decode(payload: &[u8]) -> Result<Event, Malformed> {
         return Err(Malformed);
     };
     let head = std::str::from_utf8(head).map_err(|_| Malformed)?;
-    match kind {
+    let event = match kind {
         b'm' => {
             let (position, time_ms) = head.split_once(' ').ok_or(Malformed)?;
-            Ok(Event::Message(Message {
+            Event::Message(Message {
                 position: position.parse().map_err(|_| Malformed)?,
                 time_ms: time_ms.parse().map_err(|_| Malformed)?,
                 body: Bytes::copy_from_slice(body),
-            }))
+            })
         }
-        b's' => Ok(Event::Signal(Bytes::copy_from_slice(body))),
+        b's' => Event::Signal(Bytes::copy_from_slice(body)),
         b'p' => {
-            let announcement: Announcement = serde_json::from_slice(body).map_err(|_| Malformed)?;
-            Ok(Event::Presence(announcement.into()))
+            let (version, previous) = head.split_once(' ').ok_or(Malformed)?;
+            let change: WireChange = serde_json::from_slice(body).map_err(|_| Malformed)?;
+            return Ok(Payload::Announcement(Announcement {
+                change: change.into(),
+                version: version.parse().map_err(|_| Malformed)?,
+                previous: previous.parse().map_err(|_| Malformed)?,
+            }));
         }
-        b'd' => Ok(Event::Deleted {
+        b'd' => Event::Deleted {
             through: head.parse().map_err(|_| Malformed)?,
-        }),
-        _ => Err(Malformed),
-    }
+        },
+        _ => return Err(Malformed),
+    };
+    Ok(Payload::Event(event))
 }
 
 /// A presence change as the scripts write it.
 #[derive(Deserialize)]
-struct Announcement {
+struct WireChange {
     #[serde(default, rename = "j")]
     joined: Vec<UserId>,
     #[serde(default, rename = "l")]
@@ -69,13 +91,13 @@ struct Announcement {
     count: u64,
 }
 
-impl From<Announcement> for PresenceChange {
-    fn from(announcement: Announcement) -> Self {
+impl From<WireChange> for PresenceChange {
+    fn from(change: WireChange) -> Self {
         let departed = |(user, last_seen_ms)| Departed { user, last_seen_ms };
         Self {
-            joined: announcement.joined,
-            left: announcement.left.into_iter().map(departed).collect(),
-            count: announcement.count,
+            joined: change.joined,
+            left: change.left.into_iter().map(departed).collect(),
+            count: change.count,
         }
     }
 }
@@ -165,13 +187,23 @@ mod tests {
             time_ms: 99,
             body: Bytes::from_static(b"a\nb"),
         };
-        assert_eq!(decode(b"1m7-42 99\na\nb"), Ok(Event::Message(message)));
+        let event = |payload: &[u8]| {
+            decode(payload).map(|payload| match payload {
+                Payload::Event(event) => event,
+                Payload::Announcement(_) => panic!("no event"),
+            })
+        };
+        assert_eq!(event(b"1m7-42 99\na\nb"), Ok(Event::Message(message)));
         assert_eq!(
-            decode(&encode_signal(b"\n")),
+            event(&encode_signal(b"\n")),
             Ok(Event::Signal(Bytes::from_static(b"\n")))
         );
         let through = Position::new(7, 3);
-        assert_eq!(decode(b"1d7-3\n"), Ok(Event::Deleted { through }));
+        assert_eq!(event(b"1d7-3\n"), Ok(Event::Deleted { through }));
+    }
+
+    #[test]
+    fn announcements_are_read() {
         let change = PresenceChange {
             joined: vec![],
             left: vec![Departed {
@@ -181,8 +213,12 @@ mod tests {
             count: 3,
         };
         assert_eq!(
-            decode(b"1p9\n{\"l\":[[\"a\\/b\",1700000000000]],\"c\":3}"),
-            Ok(Event::Presence(change))
+            decode(b"1p9 7\n{\"l\":[[\"a\\/b\",1700000000000]],\"c\":3}"),
+            Ok(Payload::Announcement(Announcement {
+                change,
+                version: 9,
+                previous: 7
+            }))
         );
     }
 
@@ -193,8 +229,9 @@ mod tests {
             "1x\n",
             "1m7-42 99",
             "1m7-42\nx",
-            "1p\n{}",
-            "1p1\n{\"j\":[\"\"],\"c\":1}",
+            "1p1 0\n{}",
+            "1p1\n{\"c\":1}",
+            "1p1 0\n{\"j\":[\"\"],\"c\":1}",
             "",
         ] {
             assert_eq!(decode(payload.as_bytes()), Err(Malformed), "{payload}");

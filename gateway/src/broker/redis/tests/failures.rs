@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::pair::Pair;
 use super::proxy::Proxy;
 use super::server::{Server, free_port, one_primary, standalone};
 use super::{gateway, some_prefix, start, two_gateways};
@@ -236,42 +237,6 @@ async fn a_room_whose_keys_are_gone_goes_on_in_a_higher_epoch_in_a_cluster() {
     assert!(after[0].epoch > before[0].epoch);
 }
 
-/// A primary and its replica behind one address.
-struct Pair {
-    primary: Server,
-    replica: Server,
-    proxy: Proxy,
-}
-
-impl Pair {
-    async fn start() -> Self {
-        let primary = Server::start(&[]);
-        let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
-        eventually("the replica is in sync", || {
-            replica
-                .text(&["INFO", "replication"])
-                .contains("master_link_status:up")
-        })
-        .await;
-        let proxy = Proxy::to(primary.port).await;
-        Self {
-            primary,
-            replica,
-            proxy,
-        }
-    }
-
-    async fn wait_until_in_sync(&self, log: &str) {
-        let length = || {
-            (
-                self.primary.number(&["XLEN", log]),
-                self.replica.number(&["XLEN", log]),
-            )
-        };
-        eventually("the replica has it all", || length().0 == length().1).await;
-    }
-}
-
 #[tokio::test]
 async fn a_promoted_replica_that_lacks_messages_gives_no_offset_twice() {
     let pair = Pair::start().await;
@@ -281,13 +246,13 @@ async fn a_promoted_replica_that_lacks_messages_gives_no_offset_twice() {
     let room = some_room();
     b.broker.subscribe(&room).await.expect("subscribes");
     let kept = publish_numbers(&a, &room, 1..=5).await;
-    pair.wait_until_in_sync(&format!("{prefix}:{{{room}}}:log"))
+    pair.wait_until_in_sync("XLEN", &format!("{prefix}:{{{room}}}:log"))
         .await;
-    pair.replica.run(&["REPLICAOF", "NO", "ONE"]);
+    pair.part();
     let lost = publish_numbers(&a, &room, 6..=8).await;
     eventually("all are delivered", || b.events.messages(&room).len() == 8).await;
 
-    pair.proxy.lead_to(pair.replica.port);
+    pair.fail_over();
     eventually("the room is told to read", || {
         b.events.interruptions(&room) > 0
     })
@@ -330,10 +295,10 @@ async fn a_promotion_that_loses_nothing_leaves_no_gap() {
     let room = some_room();
     a.broker.subscribe(&room).await.expect("subscribes");
     let before = publish_numbers(&a, &room, 1..=5).await;
-    pair.wait_until_in_sync(&format!("{prefix}:{{{room}}}:log"))
+    pair.wait_until_in_sync("XLEN", &format!("{prefix}:{{{room}}}:log"))
         .await;
-    pair.replica.run(&["REPLICAOF", "NO", "ONE"]);
-    pair.proxy.lead_to(pair.replica.port);
+    pair.part();
+    pair.fail_over();
     eventually("the room is told to read", || {
         a.events.interruptions(&room) > 0
     })

@@ -135,6 +135,10 @@ impl Server {
         redis::from_redis_value(self.run(command)).expect("it answers with a number")
     }
 
+    pub(crate) fn text_list(&self, command: &[&str]) -> Vec<String> {
+        redis::from_redis_value(self.run(command)).expect("it answers with texts")
+    }
+
     /// Kills the server and starts it again on what it had written.
     pub(crate) fn restart(&mut self) {
         self.kill();
@@ -150,6 +154,16 @@ impl Server {
         std::fs::remove_file(self.dir.join("keep")).expect("it was killed");
         self.guard = spawn(&self.dir, &self.arguments);
         self.wait_until_it_answers();
+    }
+
+    /// Stops the server where it stands (`SIGSTOP`) until the answer is dropped.
+    pub(crate) fn stop(&self) -> Stopped {
+        let info = self.text(&["INFO", "server"]);
+        let mut lines = info.lines();
+        let pid = lines.find_map(|line| line.strip_prefix("process_id:"));
+        let pid = pid.expect("it knows its own").trim().to_owned();
+        signal("-STOP", &pid);
+        Stopped { pid }
     }
 
     fn end(&mut self) {
@@ -176,6 +190,22 @@ impl Drop for Server {
         // One that was killed and not started again has left it behind.
         drop(std::fs::remove_dir_all(&self.dir));
     }
+}
+
+/// A server that stands still.
+pub(crate) struct Stopped {
+    pid: String,
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal("-CONT", &self.pid);
+    }
+}
+
+fn signal(signal: &str, pid: &str) {
+    let sent = Command::new("kill").args([signal, pid]).status();
+    assert!(sent.is_ok_and(|status| status.success()));
 }
 
 fn spawn(dir: &Path, arguments: &[String]) -> Child {
