@@ -36,7 +36,7 @@ enum Command {
     Dev {
         #[command(flatten)]
         manifests: Manifests,
-        /// Use this Redis instead of the memory: redis://[user:password@]host[:port][/db] or redis+cluster://…
+        /// Use this Redis instead of the memory: redis://[user:password@]host[:port][/db], redis+sentinel://…/master or redis+cluster://…; rediss… for TLS
         #[arg(long, value_name = "URL")]
         redis: Option<String>,
         #[command(flatten)]

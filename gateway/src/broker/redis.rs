@@ -1,4 +1,4 @@
-//! The engine for many gateways: Redis, one server or a cluster.
+//! The engine for many gateways: Redis, one server (watched by Sentinels or not) or a cluster.
 //!
 //! ```text
 //! publish, read:  call (redirections, outcome) → node (shared connection) → lua/*.lua → stream and sharded channel, in one step
@@ -6,13 +6,16 @@
 //! presence:       presence (this gateway's members) → lua/*.lua → channel;  lease and upkeep age out what is gone
 //! ```
 //!
-//! `pool` keeps the connections and the slot map, `epoch` the epochs; `keys` and `wire` are the layout, `url` where it all is.
+//! `pool` keeps the connections and the slot map, which `discovery` finds (in a cluster, or by Sentinels); `socket` opens them all. `epoch` keeps the
+//! epochs; `keys` and `wire` are the layout, `url` where it all is.
 
 mod backoff;
 mod call;
+mod discovery;
 mod epoch;
 mod keys;
 mod lease;
+mod link;
 mod listener;
 mod node;
 mod pool;
@@ -22,10 +25,13 @@ mod quiet;
 mod read;
 mod resp;
 mod scripts;
+mod sentinel;
+mod socket;
 mod subscribe;
 #[cfg(test)]
 pub(crate) mod tests;
 mod topology;
+mod trouble;
 mod upkeep;
 mod url;
 mod wire;

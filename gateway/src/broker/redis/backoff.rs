@@ -1,9 +1,10 @@
-//! How long to wait before trying again: 50 ms doubling to 2 s, each half fixed and half random, so that many gateways don't come at once.
+//! How long to wait before trying again: 100 ms doubling to 1 s, each half fixed and half random, so that many gateways don't come at once.
+//! A server that is back is so found within a second, and one that is away for long costs each gateway one try a second.
 
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(2);
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Backoff {
@@ -19,11 +20,6 @@ impl Default for Backoff {
 impl Backoff {
     pub(super) fn reset(&mut self) {
         self.next = FIRST;
-    }
-
-    /// Nothing has failed since the last success: this is news.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.next == FIRST
     }
 
     pub(super) async fn pause(&mut self) {

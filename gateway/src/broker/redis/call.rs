@@ -10,7 +10,8 @@ use redis::{Cmd, Pipeline, ServerError, Value};
 use tokio::time::Instant;
 
 use super::super::BrokerError;
-use super::node::{Node, describe};
+use super::link::{describe, forbidden};
+use super::node::Node;
 use super::pool::Pool;
 use super::scripts::Script;
 use super::url::Address;
@@ -173,23 +174,23 @@ impl Pool {
             "MOVED" => match redirection(refusal, node) {
                 Some(to) if to == node.address => tokio::time::sleep(RETRY_PAUSE).await,
                 Some(to) => self.moved(call.slot, &to),
-                None => return Err(refused(node, refusal)),
+                None => return Err(refused(node, refusal, call.script)),
             },
             "ASK" => {
                 return redirection(refusal, node)
                     .map(Some)
-                    .ok_or_else(|| refused(node, refusal));
+                    .ok_or_else(|| refused(node, refusal, call.script));
             }
             "NOSCRIPT" => match call.script {
                 Some(script) => load(node, script).await?,
-                None => return Err(refused(node, refusal)),
+                None => return Err(refused(node, refusal, call.script)),
             },
             // Nothing was executed, and it is a matter of time.
             "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "READONLY" | "BUSY" => {
                 self.want_topology();
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
-            _ => return Err(refused(node, refusal)),
+            _ => return Err(refused(node, refusal, call.script)),
         }
         Ok(None)
     }
@@ -246,19 +247,48 @@ pub(super) fn redirected_to(details: &str, asked: &Address) -> Option<Address> {
 }
 
 /// A refusal that trying again doesn't cure.
-fn refused(node: &Node, refusal: &ServerError) -> BrokerError {
+fn refused(node: &Node, refusal: &ServerError, script: Option<&'static Script>) -> BrokerError {
     let code = refusal.code();
+    let details = refusal.details().unwrap_or_default();
     match code {
-        "OOM" | "MISCONF" | "NOREPLICAS" | "NOPERM" | "NOAUTH" | "WRONGPASS" => {
+        "NOPERM" => BrokerError::Unavailable(format!("{}: {}", node.address, forbidden(details))),
+        _ if details.contains("ACL failure") || details.contains("user executing the script") => {
+            let command = script.and_then(|script| failed_command(script.code, details));
+            let details =
+                command.map_or_else(|| details.to_owned(), |name| format!("{name} in a script"));
+            BrokerError::Unavailable(format!("{}: {}", node.address, forbidden(&details)))
+        }
+        "OOM" | "MISCONF" | "NOREPLICAS" | "NOAUTH" | "WRONGPASS" => {
             BrokerError::Unavailable(format!("{}: it answered {code}", node.address))
         }
-        _ => BrokerError::Corrupt(format!("{code} {}", refusal.details().unwrap_or_default())),
+        _ => BrokerError::Corrupt(format!("{code} {details}")),
     }
+}
+
+/// The command in the line of a script that an error names, `… @user_script:27.`; Redis 7.0 doesn't name the command itself.
+fn failed_command<'a>(code: &'a str, details: &str) -> Option<&'a str> {
+    let (_, place) = details.rsplit_once("user_script:")?;
+    let digits = place.split(|c: char| !c.is_ascii_digit()).next()?;
+    let line = code
+        .lines()
+        .nth(digits.parse::<usize>().ok()?.checked_sub(1)?)?;
+    line.split_once("call('")?.1.split('\'').next()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_that_failed_is_found_by_its_line() {
+        let code = "#!lua\nlocal a = redis.call('TIME')\nb()\n";
+        let details = |line| format!("no, on @user_script:{line}.");
+        assert_eq!(failed_command(code, &details(2)), Some("TIME"));
+        for line in [0, 1, 3, 4] {
+            assert_eq!(failed_command(code, &details(line)), None);
+        }
+        assert_eq!(failed_command(code, "no"), None);
+    }
 
     #[test]
     fn redirections_are_read() {

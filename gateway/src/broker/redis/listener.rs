@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rotunda_crds::RoomName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +19,10 @@ use super::super::Event;
 use super::Engine;
 use super::backoff::Backoff;
 use super::call::redirected_to;
-use super::node::{CONNECT_TIMEOUT, open_socket};
+use super::link::{CONNECT_TIMEOUT, forbidden};
 use super::resp::{Part, Reply, take_reply};
+use super::socket::Socket;
+use super::trouble::Trouble;
 use super::url::Address;
 use super::wire::{self, Malformed, Payload};
 
@@ -56,7 +57,8 @@ enum Sent {
 struct Connection<'a> {
     engine: &'a Engine,
     address: &'a Address,
-    stream: TcpStream,
+    reader: ReadHalf<Socket>,
+    writer: WriteHalf<Socket>,
     incoming: BytesMut,
     outgoing: BytesMut,
     sent: VecDeque<Sent>,
@@ -68,17 +70,17 @@ struct Connection<'a> {
 impl Engine {
     /// Listens to the server until told to stop.
     pub(super) async fn listen(self: Arc<Self>, address: Address, stop: CancellationToken) {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut trouble) = (Backoff::default(), Trouble::default());
         let mut again = false;
         loop {
-            let listening = self.listen_once(&address, &mut backoff, again);
+            let listening = self.listen_once(&address, &mut backoff, &mut trouble, again);
             let why = tokio::select! {
                 () = stop.cancelled() => None,
                 why = listening => Some(why),
             };
-            self.subscriptions.unsettle(&address);
+            self.subscriptions.unsettle(&address, why.as_deref());
             let Some(why) = why else { return };
-            if backoff.is_fresh() {
+            if trouble.is_news(&why) {
                 tracing::warn!(server = %address, why, "lost the connection that messages come from");
             }
             again = true;
@@ -86,21 +88,32 @@ impl Engine {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = backoff.pause() => {}
+                // No need to wait when it is back for commands.
+                () = self.pool.reconnected(&address) => backoff.reset(),
             }
         }
     }
 
     /// Connects and listens until that fails, and says why it did.
-    async fn listen_once(&self, address: &Address, backoff: &mut Backoff, again: bool) -> String {
-        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, open_socket(address)).await {
-            Ok(Ok(stream)) => stream,
+    async fn listen_once(
+        &self,
+        address: &Address,
+        backoff: &mut Backoff,
+        trouble: &mut Trouble,
+        again: bool,
+    ) -> String {
+        let opened = Socket::open(address, self.pool.url.tls.as_ref());
+        let socket = match tokio::time::timeout(CONNECT_TIMEOUT, opened).await {
+            Ok(Ok(socket)) => socket,
             Ok(Err(why)) => return why,
             Err(_) => return format!("no answer in {CONNECT_TIMEOUT:?}"),
         };
+        let (reader, writer) = tokio::io::split(socket);
         let mut connection = Connection {
             engine: self,
             address,
-            stream,
+            reader,
+            writer,
             incoming: BytesMut::new(),
             outgoing: BytesMut::new(),
             sent: VecDeque::new(),
@@ -118,7 +131,7 @@ impl Engine {
         if again {
             self.pool.metrics.reconnected();
         }
-        connection.run(received, backoff).await
+        connection.run(received, backoff, trouble).await
     }
 }
 
@@ -154,13 +167,18 @@ impl Connection<'_> {
         self.sent.push_back(sent);
     }
 
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>, backoff: &mut Backoff) -> String {
+    async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<Order>,
+        backoff: &mut Backoff,
+        trouble: &mut Trouble,
+    ) -> String {
         let mut pings = tokio::time::interval(PING_INTERVAL);
+        let mut flushed = true;
         loop {
             self.incoming.reserve(READ_SIZE);
-            let (mut reader, mut writer) = self.stream.split();
             tokio::select! {
-                read = reader.read_buf(&mut self.incoming) => {
+                read = self.reader.read_buf(&mut self.incoming) => {
                     match read {
                         Ok(0) => return "the connection was closed".into(),
                         Ok(_) => {}
@@ -172,10 +190,14 @@ impl Connection<'_> {
                     }
                     if self.works {
                         backoff.reset();
+                        trouble.over();
                     }
                 }
-                written = writer.write(&self.outgoing), if !self.outgoing.is_empty() => match written {
-                    Ok(count) => self.outgoing.advance(count),
+                written = push(&mut self.writer, &self.outgoing), if !flushed || !self.outgoing.is_empty() => match written {
+                    Ok(count) => {
+                        flushed = self.outgoing.is_empty();
+                        self.outgoing.advance(count);
+                    }
                     Err(error) => return error.to_string(),
                 },
                 order = orders.recv() => match order {
@@ -275,6 +297,8 @@ impl Connection<'_> {
         let (code, details) = error.split_once(' ').unwrap_or((error, ""));
         match self.sent.pop_front() {
             Some(Sent::Login) => Err("the user or the password was refused".into()),
+            // Trying the other rooms, too, would only flood the log.
+            Some(Sent::Subscribe(_)) if code == "NOPERM" => Err(forbidden(details)),
             Some(Sent::Subscribe(room)) => {
                 if let Some(subscription) = self.engine.subscriptions.get(room.as_str()) {
                     subscription.evict(self.address);
@@ -291,4 +315,13 @@ impl Connection<'_> {
             None => Err(format!("it answered {code}")),
         }
     }
+}
+
+/// Writes a part of what there is to write, and gives how much; or makes sure that all is on its way: encryption keeps back what the socket had
+/// no room for. Nothing is lost when it is given up half way.
+async fn push(writer: &mut WriteHalf<Socket>, outgoing: &[u8]) -> std::io::Result<usize> {
+    if outgoing.is_empty() {
+        return writer.flush().await.map(|()| 0);
+    }
+    writer.write(outgoing).await
 }

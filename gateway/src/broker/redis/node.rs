@@ -6,26 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, ProtocolVersion, RedisConnectionInfo,
-    RedisError, Value,
-};
-use tokio::net::TcpStream;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value};
 use tokio_util::task::TaskTracker;
 
-use super::url::{Address, Mode, RedisUrl};
+use super::link::{Link, Login, describe};
+use super::url::{Address, RedisUrl};
 use super::wire::{number, text};
-
-/// How long a connection may take to come about.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long an answer may take. Past it nothing is known of what was asked.
-pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How many calls may wait for their turn to be written to the socket; past it, callers wait for a place.
-const WRITE_QUEUE: usize = 1024;
 
 /// What a server says of its part in replication.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,14 +35,6 @@ pub(super) struct Node {
     replication: Mutex<Replication>,
 }
 
-/// A connection and the task that drives it.
-struct Link {
-    connection: MultiplexedConnection,
-    lost: CancellationToken,
-    /// Ends the task.
-    _driver: DropGuard,
-}
-
 impl Node {
     /// Connects, logs in, and asks for the replication history. The error is a sentence without secrets.
     pub(super) async fn connect(
@@ -68,7 +46,9 @@ impl Node {
             address: address.clone(),
             url: url.clone(),
             tasks: tasks.clone(),
-            link: Link::open(address, url, tasks).await?,
+            link: Link::open(address, url, Login::Full, tasks)
+                .await
+                .map_err(|no_link| no_link.why)?,
             waiting_link: tokio::sync::Mutex::default(),
             replication: Mutex::new(Replication {
                 primary: false,
@@ -137,7 +117,8 @@ impl Node {
     pub(super) async fn prepare_to_wait(&self) -> Result<(), String> {
         let mut link = self.waiting_link.lock().await;
         if link.as_ref().is_none_or(|link| link.lost.is_cancelled()) {
-            *link = Some(Link::open(&self.address, &self.url, &self.tasks).await?);
+            let opened = Link::open(&self.address, &self.url, Login::Full, &self.tasks).await;
+            *link = Some(opened.map_err(|no_link| no_link.why)?);
         }
         Ok(())
     }
@@ -174,88 +155,6 @@ impl Node {
             .and_then(|answer| number(&answer).ok())
             .unwrap_or(0);
         Ok((answers.pop().unwrap_or(Value::Nil), replicas))
-    }
-}
-
-impl Link {
-    async fn open(address: &Address, url: &RedisUrl, tasks: &TaskTracker) -> Result<Self, String> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, Self::open_at_leisure(address, url, tasks))
-            .await
-        {
-            Ok(result) => result.map_err(|why| format!("{address}: {why}")),
-            Err(_) => Err(format!("{address}: no answer in {CONNECT_TIMEOUT:?}")),
-        }
-    }
-
-    async fn open_at_leisure(
-        address: &Address,
-        url: &RedisUrl,
-        tasks: &TaskTracker,
-    ) -> Result<Self, String> {
-        let stream = open_socket(address).await?;
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_pipeline_buffer_size(WRITE_QUEUE);
-        let (connection, driver) =
-            MultiplexedConnection::new_with_config(&login(url), stream, config)
-                .await
-                .map_err(|error| describe(&error))?;
-        let (lost, stop) = (CancellationToken::new(), CancellationToken::new());
-        tasks.spawn({
-            let (lost, stop) = (lost.clone(), stop.clone());
-            async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = driver => {}
-                }
-                lost.cancel();
-            }
-        });
-        Ok(Self {
-            connection,
-            lost,
-            _driver: stop.drop_guard(),
-        })
-    }
-}
-
-pub(super) async fn open_socket(address: &Address) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect((&*address.host, address.port)).await;
-    let stream = stream.map_err(|error| error.to_string())?;
-    stream
-        .set_nodelay(true)
-        .map_err(|error| error.to_string())?;
-    Ok(stream)
-}
-
-fn login(url: &RedisUrl) -> RedisConnectionInfo {
-    let mut login = RedisConnectionInfo::default()
-        .set_protocol(ProtocolVersion::RESP2)
-        .set_skip_set_lib_name();
-    if let Some(username) = &url.username {
-        login = login.set_username(username);
-    }
-    if let Some(password) = &url.password {
-        login = login.set_password(password);
-    }
-    if let Mode::Standalone { database } = url.mode {
-        login = login.set_db(database);
-    }
-    login
-}
-
-/// What went wrong, without anything of what was sent.
-pub(super) fn describe(error: &RedisError) -> String {
-    match error.kind() {
-        ErrorKind::AuthenticationFailed => "the user or the password was refused".into(),
-        _ if error.is_timeout() => "no answer in time".into(),
-        _ if error.is_io_error() || error.is_connection_dropped() => "the connection broke".into(),
-        _ => match error.code() {
-            Some("NOAUTH") => "it wants a password".into(),
-            Some("WRONGPASS") => "the user or the password was refused".into(),
-            Some(code) => format!("it answered {code}"),
-            None => error.category().to_owned(),
-        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Keeps a command connection to every primary, and the map of slots that says which primary to ask.
 //!
-//! One task for each primary connects, asks for the replication history each second, and connects again when that fails. One task keeps
-//! the slot map: from the servers known, or from the URL's seeds. Whatever changes moves [`Pool::changes`].
+//! One task for each primary connects, asks for the replication history each second, and connects again when that fails. Another one keeps
+//! the slot map (see `discovery`). Whatever changes moves [`Pool::changes`].
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redis::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,18 +17,13 @@ use tokio_util::task::TaskTracker;
 
 use super::super::BrokerMetrics;
 use super::backoff::Backoff;
-use super::node::{Node, describe};
+use super::node::Node;
 use super::topology::SlotMap;
+use super::trouble::Trouble;
 use super::url::{Address, Mode, RedisUrl};
 
 /// How often each server is asked for its replication history.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How often the slot map is read while nothing hints at a change.
-const TOPOLOGY_INTERVAL: Duration = Duration::from_secs(5);
-
-/// The least time between two readings of the slot map: redirections come in swarms.
-const TOPOLOGY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a server that owns no slot stays connected: one that takes slots over is asked before it owns them.
 const GUEST_STAY: Duration = Duration::from_secs(30);
@@ -80,7 +74,7 @@ impl Pool {
         });
         match &pool.url.mode {
             Mode::Standalone { .. } => pool.adopt(SlotMap::single(pool.url.addresses[0].clone())),
-            Mode::Cluster => pool.spawn(Arc::clone(&pool).keep_topology()),
+            Mode::Sentinel { .. } | Mode::Cluster => pool.spawn(Arc::clone(&pool).keep_topology()),
         }
         pool
     }
@@ -188,12 +182,40 @@ impl Pool {
         self.topology_wanted.notify_one();
     }
 
+    /// Ends when somebody wants the slot map read.
+    pub(super) async fn topology_wanted(&self) {
+        self.topology_wanted.notified().await;
+    }
+
+    /// Keeps why there is no slot map, as long as there is none.
+    pub(super) fn note_trouble(&self, why: String) {
+        {
+            let mut state = self.state.lock();
+            if state.slots.primaries().next().is_none() {
+                state.trouble = Some(why);
+            }
+        }
+        self.announce();
+    }
+
+    /// Ends when the connection to the server, lost or about to be, is back.
+    pub(super) async fn reconnected(&self, address: &Address) {
+        let mut changes = self.changes();
+        for connected in [false, true] {
+            while self.state.lock().node(address).is_ok() != connected {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
     fn announce(&self) {
         self.changes.send_modify(|generation| *generation += 1);
     }
 
     /// Takes a slot map for true: connects to its primaries, lets go of servers that have no part in it.
-    fn adopt(self: &Arc<Self>, slots: SlotMap) {
+    pub(super) fn adopt(self: &Arc<Self>, slots: SlotMap) {
         let mut new = Vec::new();
         {
             let mut state = self.state.lock();
@@ -240,11 +262,11 @@ impl Pool {
     }
 
     async fn keep_connected(self: Arc<Self>, address: Address) {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut trouble) = (Backoff::default(), Trouble::default());
         let mut again = false;
         loop {
             let why = match Node::connect(&address, &self.url, &self.tasks).await {
-                Ok(node) if !self.may_serve(&node) => format!("{address}: it is a replica"),
+                Ok(node) if !self.may_serve(&node) => Err(format!("{address}: it is a replica")),
                 Ok(node) => {
                     if again {
                         self.metrics.reconnected();
@@ -254,18 +276,20 @@ impl Pool {
                     let node = Arc::new(node);
                     self.set_connection(&address, Ok(Arc::clone(&node)));
                     backoff.reset();
+                    trouble.over();
                     let why = self.watch(&node).await;
                     node.give_up();
                     tracing::warn!(server = %address, why, "lost the connection to Redis");
-                    format!("{address}: {why}")
+                    Ok(format!("{address}: {why}"))
                 }
-                Err(why) => {
-                    if backoff.is_fresh() {
-                        tracing::warn!(why, "can't connect to Redis");
-                    }
-                    why
-                }
+                Err(why) => Err(why),
             };
+            let why = why.unwrap_or_else(|why| {
+                if trouble.is_news(&why) {
+                    tracing::warn!(why, "can't connect to Redis");
+                }
+                why
+            });
             self.set_connection(&address, Err(why));
             self.want_topology();
             backoff.pause().await;
@@ -308,69 +332,6 @@ impl Pool {
         }
         self.announce();
     }
-
-    async fn keep_topology(self: Arc<Self>) {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.read_topology().await {
-                Ok(slots) => {
-                    backoff.reset();
-                    self.adopt(slots);
-                    tokio::time::sleep(TOPOLOGY_PAUSE).await;
-                }
-                Err(why) => {
-                    if backoff.is_fresh() {
-                        tracing::warn!(why, "can't read the slot map of the Redis cluster");
-                    }
-                    {
-                        let mut state = self.state.lock();
-                        if state.slots.primaries().next().is_none() {
-                            state.trouble = Some(why);
-                        }
-                    }
-                    self.announce();
-                    backoff.pause().await;
-                }
-            }
-            tokio::select! {
-                () = self.topology_wanted.notified() => {}
-                () = tokio::time::sleep(TOPOLOGY_INTERVAL) => {}
-            }
-        }
-    }
-
-    /// Asks all servers known, and the seeds if none of those answers. What most of them say is believed: a primary that was cut off from
-    /// its cluster goes on telling the past.
-    async fn read_topology(&self) -> Result<SlotMap, String> {
-        let mut why = "no server to ask".to_owned();
-        let nodes = self.nodes();
-        let mut views: Vec<(SlotMap, usize)> = Vec::new();
-        for answer in futures::future::join_all(nodes.iter().map(|node| ask_topology(node))).await {
-            match answer {
-                Ok(slots) => match views.iter_mut().find(|(view, _)| *view == slots) {
-                    Some((_, votes)) => *votes += 1,
-                    None => views.push((slots, 1)),
-                },
-                Err(error) => why = error,
-            }
-        }
-        let best = views
-            .into_iter()
-            .max_by_key(|(view, votes)| (*votes, view.covered()));
-        if let Some((slots, _)) = best {
-            return Ok(slots);
-        }
-        for seed in &self.url.addresses {
-            match Node::connect(seed, &self.url, &self.tasks).await {
-                Ok(node) => match ask_topology(&node).await {
-                    Ok(slots) => return Ok(slots),
-                    Err(error) => why = error,
-                },
-                Err(error) => why = error,
-            }
-        }
-        Err(why)
-    }
 }
 
 /// Notices when a task ends, by a panic too.
@@ -399,22 +360,4 @@ impl State {
             None => Err(format!("{address}: not connected yet")),
         }
     }
-}
-
-async fn ask_topology(node: &Node) -> Result<SlotMap, String> {
-    let answer = node
-        .send(redis::cmd("CLUSTER").arg("SLOTS"))
-        .await
-        .and_then(Value::extract_error);
-    let answer = answer.map_err(|error| match error.detail() {
-        Some(detail) if detail.contains("cluster support disabled") => {
-            format!(
-                "{}: it doesn't run in cluster mode, use a redis:// URL",
-                node.address
-            )
-        }
-        _ => format!("{}: {}", node.address, describe(&error)),
-    })?;
-    SlotMap::from_cluster_slots(answer, &node.address)
-        .map_err(|error| format!("{}: {error}", node.address))
 }

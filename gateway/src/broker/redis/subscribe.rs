@@ -45,6 +45,8 @@ pub(super) struct Subscriptions {
 struct Listener {
     /// `None` while it isn't connected: on connecting it takes up all subscriptions of its slots by itself.
     orders: Option<mpsc::Sender<Order>>,
+    /// Why it isn't.
+    trouble: Option<String>,
     stop: CancellationToken,
 }
 
@@ -210,6 +212,7 @@ impl Subscriptions {
     ) -> Vec<RoomName> {
         if let Some(listener) = self.listeners.lock().get_mut(address) {
             listener.orders = Some(orders);
+            listener.trouble = None;
         }
         let mut rooms = Vec::new();
         for subscription in self.all() {
@@ -224,13 +227,18 @@ impl Subscriptions {
     }
 
     /// A server's listener has lost its connection.
-    pub(super) fn unsettle(&self, address: &Address) {
+    pub(super) fn unsettle(&self, address: &Address, why: Option<&str>) {
         if let Some(listener) = self.listeners.lock().get_mut(address) {
             listener.orders = None;
+            listener.trouble = why.map(|why| format!("{address}: {why}"));
         }
         for subscription in self.all() {
             subscription.evict(address);
         }
+    }
+
+    fn trouble_at(&self, address: &Address) -> Option<String> {
+        self.listeners.lock().get(address)?.trouble.clone()
     }
 
     /// Sends an order to a server's listener, if it is connected and has room for it.
@@ -319,7 +327,10 @@ impl Engine {
         }
         // Kept for a while: whoever tries again finds it on its way.
         self.unsubscribe(room);
-        let why = self.pool.node_of(subscription.slot).err();
+        let why = self.pool.node_of(subscription.slot).err().or_else(|| {
+            self.subscriptions
+                .trouble_at(self.pool.slots().owner(subscription.slot)?)
+        });
         Err(BrokerError::Unavailable(why.unwrap_or_else(|| {
             "the subscription wasn't confirmed in time".into()
         })))
@@ -374,6 +385,7 @@ impl Engine {
                     address.clone(),
                     Listener {
                         orders: None,
+                        trouble: None,
                         stop: stop.clone(),
                     },
                 );

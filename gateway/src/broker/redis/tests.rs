@@ -1,13 +1,16 @@
 //! The Redis engine against real servers that the tests start: the contract on one server, on a cluster of three and on a cluster of one,
-//! two gateways side by side, and what happens when things break.
+//! over TLS, behind Sentinels and with few rights; two gateways side by side, and what happens when things break.
 
+mod access;
 mod cluster;
+mod encryption;
 mod failures;
 mod gateways;
 pub(crate) mod pair;
 mod presence;
 mod presence_versions;
 pub(crate) mod proxy;
+mod sentinel;
 pub(crate) mod server;
 
 use std::sync::Arc;

@@ -1,12 +1,20 @@
 //! Where Redis is and how to log in: the one place that reads Redis URLs.
 //!
-//! `redis://[user][:password@]host[:port][/database]` is one server, `redis+cluster://[user][:password@]host[:port][,host[:port]…]` the
-//! seeds of a cluster. User and password are percent-decoded. No error and no Debug text holds the password.
+//! `redis://[user][:password@]host[:port][/database]` is one server, `redis+sentinel://[user][:password@]host[:port][,…]/master name[/database]` one
+//! that Sentinels watch, `redis+cluster://[user][:password@]host[:port][,…]` the seeds of a cluster; with `rediss` for `redis` all is encrypted.
+//! User, password and master name are percent-decoded. Certificates (PEM) may follow the URL on lines of their own: then they alone
+//! are trusted, instead of the system's. No error and no Debug text holds the password.
 
 use std::fmt;
 use std::sync::Arc;
 
+use super::socket::Tls;
+
 const DEFAULT_PORT: u16 = 6379;
+const DEFAULT_SENTINEL_PORT: u16 = 26379;
+
+/// What begins the first certificate.
+const PEM_BEGIN: &str = "-----BEGIN";
 
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,37 +54,41 @@ impl fmt::Display for Address {
 pub(super) enum Mode {
     /// One server, and which of its databases.
     Standalone { database: i64 },
+    /// The primary that Sentinels know by a name, and which of its databases.
+    Sentinel { master: Arc<str>, database: i64 },
     /// A Redis Cluster.
     Cluster,
 }
 
 /// A Redis URL, parsed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct RedisUrl {
     pub(super) mode: Mode,
-    /// One server, or the seeds of a cluster; never empty.
+    /// One server, the Sentinels, or the seeds of a cluster; never empty.
     pub(super) addresses: Vec<Address>,
     pub(super) username: Option<Arc<str>>,
     pub(super) password: Option<Arc<str>>,
+    /// Whom to trust, where connections are encrypted.
+    pub(super) tls: Option<Tls>,
 }
 
 /// Why a text isn't a URL of a Redis that Rotunda can use. Holds no part of it but the scheme.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRedisUrl {
     /// There is no `://`.
-    #[error("a Redis URL begins with redis:// or redis+cluster://")]
+    #[error(
+        "a Redis URL begins with redis://, redis+sentinel:// or redis+cluster://, for TLS with rediss://, rediss+sentinel:// or rediss+cluster://"
+    )]
     NoScheme,
-    /// TLS.
-    #[error("{0}:// (TLS) isn't supported yet, use redis:// or redis+cluster://")]
-    Tls(String),
-    /// Sentinel.
-    #[error("redis+sentinel:// isn't supported yet, use redis:// or redis+cluster://")]
-    Sentinel,
     /// Something else.
-    #[error("a Redis URL begins with redis:// or redis+cluster://, not with {0}://")]
+    #[error(
+        "a Redis URL begins with redis://, redis+sentinel:// or redis+cluster:// (for TLS with rediss…), not with {0}://"
+    )]
     Scheme(String),
     /// No host, or several where only one may be.
-    #[error("a redis:// URL names one host, a redis+cluster:// URL one or more, parted by commas")]
+    #[error(
+        "a redis:// URL names one host, a redis+sentinel:// or redis+cluster:// URL one or more, parted by commas; no ? or # may follow"
+    )]
     Hosts,
     /// Not a number between 1 and 65535.
     #[error("the port in a Redis URL is a number between 1 and 65535")]
@@ -86,27 +98,47 @@ pub enum InvalidRedisUrl {
         "after the host of a redis:// URL may only come /<number of the database>, after those of a redis+cluster:// URL nothing"
     )]
     Path,
+    /// The Sentinels have to be asked for something.
+    #[error(
+        "after the hosts of a redis+sentinel:// URL comes the name by which the Sentinels know the primary, as in redis+sentinel://host:26379/mymaster, and then perhaps /<number of the database>"
+    )]
+    Master,
     /// A `%` that isn't followed by two hexadecimal digits, or what they make isn't UTF-8.
     #[error(
-        "the user or password in the Redis URL isn't percent-encoded as it should be (write % as %25)"
+        "the user, password or master name in the Redis URL isn't percent-encoded as it should be (write % as %25)"
     )]
     Encoding,
+    /// Certificates that are none.
+    #[error(
+        "what follows the Redis URL isn't a certificate: put PEM blocks (BEGIN CERTIFICATE) of the authority that signed the server's there, or nothing"
+    )]
+    Certificate,
+    /// Certificates that nobody would look at.
+    #[error("certificates after a Redis URL are for rediss:// (TLS), not for {0}://")]
+    NeedlessCertificate(String),
+    /// There is nobody to trust.
+    #[error(
+        "this system has no certificates of authorities to check Redis's with: put the one that signed it behind the URL, on lines of its own"
+    )]
+    NoRoots,
 }
 
 impl RedisUrl {
     /// Reads a URL; white space around it (as secrets often have) doesn't count.
     pub fn parse(text: &str) -> Result<Self, InvalidRedisUrl> {
+        let (text, certificates) = match text.find(PEM_BEGIN) {
+            Some(at) => (&text[..at], Some(&text[at..])),
+            None => (text, None),
+        };
         let (scheme, rest) = text
             .trim()
             .split_once("://")
             .ok_or(InvalidRedisUrl::NoScheme)?;
-        let cluster = match scheme {
-            "redis" => false,
-            "redis+cluster" => true,
-            "rediss" | "rediss+cluster" => return Err(InvalidRedisUrl::Tls(scheme.into())),
-            "redis+sentinel" | "rediss+sentinel" => return Err(InvalidRedisUrl::Sentinel),
-            other => return Err(InvalidRedisUrl::Scheme(scheme_only(other))),
-        };
+        let (transport, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
+        if !matches!(transport, "redis" | "rediss") || !matches!(kind, "" | "sentinel" | "cluster")
+        {
+            return Err(InvalidRedisUrl::Scheme(scheme_only(scheme)));
+        }
         // The last `@`: one in a password that wasn't encoded does no harm then.
         let (login, place) = match rest.rsplit_once('@') {
             Some((login, place)) => (Some(login), place),
@@ -117,32 +149,50 @@ impl RedisUrl {
                 Some((username, password)) => (decode(username)?, decode(password)?),
                 None => (None, None),
             };
-        let (hosts, path) = match place.split_once('/') {
-            Some((hosts, path)) => (hosts, path),
-            None => (place, ""),
+        let (hosts, path) = place.split_once('/').unwrap_or((place, ""));
+        let default_port = match kind {
+            "sentinel" => DEFAULT_SENTINEL_PORT,
+            _ => DEFAULT_PORT,
         };
         let addresses = hosts
             .split(',')
-            .map(parse_host)
+            .map(|host| parse_host(host, default_port))
             .collect::<Result<Vec<_>, _>>()?;
-        let mode = match (cluster, path) {
-            (true, "") => Mode::Cluster,
-            (true, _) => return Err(InvalidRedisUrl::Path),
-            (false, _) if addresses.len() > 1 => return Err(InvalidRedisUrl::Hosts),
-            (false, "") => Mode::Standalone { database: 0 },
-            (false, path) => Mode::Standalone {
-                database: path
-                    .parse::<u32>()
-                    .map_err(|_| InvalidRedisUrl::Path)?
-                    .into(),
+        let mode = match (kind, path) {
+            ("cluster", "") => Mode::Cluster,
+            ("cluster", _) => return Err(InvalidRedisUrl::Path),
+            ("sentinel", path) => {
+                let (master, database) = path.split_once('/').unwrap_or((path, ""));
+                Mode::Sentinel {
+                    master: decode(master)?.ok_or(InvalidRedisUrl::Master)?,
+                    database: parse_database(database).ok_or(InvalidRedisUrl::Master)?,
+                }
+            }
+            _ if addresses.len() > 1 => return Err(InvalidRedisUrl::Hosts),
+            (_, path) => Mode::Standalone {
+                database: parse_database(path).ok_or(InvalidRedisUrl::Path)?,
             },
+        };
+        let tls = match (transport, certificates) {
+            ("rediss", certificates) => Some(Tls::trusting(certificates)?),
+            (_, None) => None,
+            (_, Some(_)) => return Err(InvalidRedisUrl::NeedlessCertificate(scheme.into())),
         };
         Ok(Self {
             mode,
             addresses,
             username,
             password,
+            tls,
         })
+    }
+
+    /// Which database to select.
+    pub(super) fn database(&self) -> i64 {
+        match self.mode {
+            Mode::Standalone { database } | Mode::Sentinel { database, .. } => database,
+            Mode::Cluster => 0,
+        }
     }
 }
 
@@ -164,7 +214,15 @@ fn scheme_only(text: &str) -> String {
     if fine { text.into() } else { "…".into() }
 }
 
-fn parse_host(text: &str) -> Result<Address, InvalidRedisUrl> {
+/// The number of a database; none is 0.
+fn parse_database(text: &str) -> Option<i64> {
+    if text.is_empty() {
+        return Some(0);
+    }
+    text.parse::<u32>().ok().map(Into::into)
+}
+
+fn parse_host(text: &str, default_port: u16) -> Result<Address, InvalidRedisUrl> {
     let (host, port) = if let Some(bracketed) = text.strip_prefix('[') {
         let (host, rest) = bracketed.split_once(']').ok_or(InvalidRedisUrl::Hosts)?;
         match rest.strip_prefix(':') {
@@ -187,7 +245,7 @@ fn parse_host(text: &str) -> Result<Address, InvalidRedisUrl> {
             .ok()
             .filter(|port| *port != 0)
             .ok_or(InvalidRedisUrl::Port)?,
-        None => DEFAULT_PORT,
+        None => default_port,
     };
     Ok(Address::new(host, port))
 }
@@ -214,92 +272,4 @@ fn decode(text: &str) -> Result<Option<Arc<str>>, InvalidRedisUrl> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> RedisUrl {
-        RedisUrl::parse(text).expect(text)
-    }
-
-    #[test]
-    fn a_url_may_name_as_little_as_a_host() {
-        let url = parse("redis://localhost");
-        assert_eq!(url.mode, Mode::Standalone { database: 0 });
-        assert_eq!(url.addresses, [Address::new("localhost", 6379)]);
-        assert_eq!((url.username, url.password), (None, None));
-    }
-
-    #[test]
-    fn a_url_may_hold_user_password_port_and_database() {
-        let url = parse(" redis://al%40ce:p%3a%2Fs@s@[::1]:7000/3\n");
-        assert_eq!(url.mode, Mode::Standalone { database: 3 });
-        assert_eq!(url.addresses, [Address::new("::1", 7000)]);
-        assert_eq!(url.username.as_deref(), Some("al@ce"));
-        assert_eq!(url.password.as_deref(), Some("p:/s@s"));
-    }
-
-    #[test]
-    fn a_cluster_may_have_several_seeds() {
-        let url = parse("redis+cluster://:secret@a,b:7001,[fe80::1]");
-        assert_eq!(url.mode, Mode::Cluster);
-        let seeds = [
-            Address::new("a", 6379),
-            Address::new("b", 7001),
-            Address::new("fe80::1", 6379),
-        ];
-        assert_eq!(url.addresses, seeds);
-        assert_eq!(url.username, None);
-        assert_eq!(url.password.as_deref(), Some("secret"));
-    }
-
-    #[test]
-    fn what_cant_be_used_is_refused_with_a_sentence_without_the_secret() {
-        let cases = [
-            ("", InvalidRedisUrl::NoScheme),
-            ("redis:secret@h", InvalidRedisUrl::NoScheme),
-            ("rediss://:secret@h", InvalidRedisUrl::Tls("rediss".into())),
-            ("redis+sentinel://:secret@h", InvalidRedisUrl::Sentinel),
-            ("http://:secret@h", InvalidRedisUrl::Scheme("http".into())),
-            ("secret secret://h", InvalidRedisUrl::Scheme("…".into())),
-            ("redis://:secret@", InvalidRedisUrl::Hosts),
-            ("redis://:secret@a,b", InvalidRedisUrl::Hosts),
-            ("redis://:secret@h?x=1", InvalidRedisUrl::Hosts),
-            ("redis://:secret@h:0", InvalidRedisUrl::Port),
-            ("redis://:secret@h:x", InvalidRedisUrl::Port),
-            ("redis://:secret@h/one", InvalidRedisUrl::Path),
-            ("redis+cluster://:secret@h/1", InvalidRedisUrl::Path),
-            ("redis://:secret%zz@h", InvalidRedisUrl::Encoding),
-            ("redis://:secret%ff@h", InvalidRedisUrl::Encoding),
-        ];
-        for (text, expected) in cases {
-            let error = RedisUrl::parse(text).expect_err(text);
-            assert_eq!(error, expected, "{text}");
-            assert!(!error.to_string().contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn debug_keeps_the_password_to_itself() {
-        let text = format!("{:?}", parse("redis://alice:secret@h"));
-        assert!(!text.contains("secret"), "{text}");
-    }
-
-    #[test]
-    fn redirections_name_addresses() {
-        assert_eq!(
-            Address::parse("10.0.0.1:6379"),
-            Some(Address::new("10.0.0.1", 6379))
-        );
-        assert_eq!(
-            Address::parse("fe80::1:6379"),
-            Some(Address::new("fe80::1", 6379))
-        );
-        assert_eq!(
-            Address::parse("fe80::1:6379")
-                .map(|a| a.to_string())
-                .as_deref(),
-            Some("[fe80::1]:6379")
-        );
-        assert_eq!(Address::parse("nonsense"), None);
-    }
-}
+mod tests;

@@ -31,6 +31,8 @@ wait $server
 pub(crate) struct Server {
     pub(crate) port: u16,
     bus_port: u16,
+    /// Whether it wants [`PASSWORD`].
+    locked: bool,
     dir: PathBuf,
     arguments: Vec<String>,
     guard: Child,
@@ -43,16 +45,11 @@ impl Server {
     }
 
     pub(crate) fn start_at(port: u16, more: &[&str]) -> Self {
-        let found = Command::new("redis-server").arg("--version").output();
-        assert!(
-            found.is_ok(),
-            "redis-server isn't installed: run `apt-get install redis-server`"
-        );
-        let dir = tempfile::Builder::new()
-            .prefix("rotunda-redis-")
-            .tempdir()
-            .expect("a temporary folder")
-            .keep();
+        Self::start_in(new_dir(), port, more)
+    }
+
+    /// Starts a server in a folder that may hold files for it.
+    pub(crate) fn start_in(dir: PathBuf, port: u16, more: &[&str]) -> Self {
         let port_text = port.to_string();
         let mut arguments = vec!["--port", &port_text, "--bind", "127.0.0.1", "--save", ""];
         arguments.extend([
@@ -65,11 +62,38 @@ impl Server {
         ]);
         arguments.extend(["--stream-node-max-bytes", "1024"]);
         arguments.extend(more);
-        let arguments: Vec<String> = arguments.into_iter().map(String::from).collect();
+        Self::run_in(dir, port, true, &arguments)
+    }
+
+    /// Starts a Sentinel that watches a primary under the name `main`; it wants a password itself if `locked`.
+    pub(crate) fn start_sentinel(primary: u16, quorum: usize, locked: bool) -> Self {
+        let (dir, port) = (new_dir(), free_port());
+        let mut config = format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary} {quorum}\n\
+             sentinel auth-pass main {PASSWORD}\nsentinel down-after-milliseconds main 1000\n\
+             sentinel failover-timeout main 5000\n"
+        );
+        if locked {
+            for line in ["requirepass", "sentinel sentinel-pass"] {
+                config = format!("{config}{line} {PASSWORD}\n");
+            }
+        }
+        std::fs::write(dir.join("sentinel.conf"), config).expect("the folder is there");
+        Self::run_in(dir, port, locked, &["sentinel.conf", "--sentinel"])
+    }
+
+    fn run_in(dir: PathBuf, port: u16, locked: bool, arguments: &[&str]) -> Self {
+        let found = Command::new("redis-server").arg("--version").output();
+        assert!(
+            found.is_ok(),
+            "redis-server isn't installed: run `apt-get install redis-server`"
+        );
+        let arguments: Vec<String> = arguments.iter().copied().map(String::from).collect();
         let guard = spawn(&dir, &arguments);
         let server = Self {
             port,
             bus_port: 0,
+            locked,
             dir,
             arguments,
             guard,
@@ -79,12 +103,16 @@ impl Server {
     }
 
     fn start_cluster_member() -> Self {
-        let bus_port = free_port();
-        let more = [
+        Self::start_cluster_member_in(new_dir(), &[])
+    }
+
+    fn start_cluster_member_in(dir: PathBuf, more: &[&str]) -> Self {
+        let bus_port = free_port().to_string();
+        let own = [
             "--cluster-enabled",
             "yes",
             "--cluster-port",
-            &bus_port.to_string(),
+            &bus_port,
             "--cluster-node-timeout",
             "5000",
             "--user",
@@ -95,8 +123,8 @@ impl Server {
             "&*",
             "+@all",
         ];
-        let mut server = Self::start(&more);
-        server.bus_port = bus_port;
+        let mut server = Self::start_in(dir, free_port(), &[&own[..], more].concat());
+        server.bus_port = bus_port.parse().expect("a port");
         server
     }
 
@@ -111,7 +139,10 @@ impl Server {
         for word in words {
             request.arg(*word);
         }
-        let login = redis::RedisConnectionInfo::default().set_password(PASSWORD);
+        let mut login = redis::RedisConnectionInfo::default();
+        if self.locked {
+            login = login.set_password(PASSWORD);
+        }
         let address = redis::ConnectionAddr::Tcp("127.0.0.1".into(), self.port);
         let info =
             redis::IntoConnectionInfo::into_connection_info(address)?.set_redis_settings(login);
@@ -225,9 +256,17 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start(primaries: usize) -> Self {
-        let servers: Vec<Server> = (0..primaries)
-            .map(|_| Server::start_cluster_member())
-            .collect();
+        Self::of((0..primaries).map(|_| Server::start_cluster_member()))
+    }
+
+    /// One primary, in a folder that may hold files for it.
+    pub(crate) fn start_in(dir: PathBuf, more: &[&str]) -> Self {
+        Self::of([Server::start_cluster_member_in(dir, more)])
+    }
+
+    fn of(servers: impl IntoIterator<Item = Server>) -> Self {
+        let servers: Vec<Server> = servers.into_iter().collect();
+        let primaries = servers.len();
         let share = 16384_usize.div_ceil(primaries);
         for (index, server) in servers.iter().enumerate() {
             let (first, last) = (index * share, ((index + 1) * share).min(16384) - 1);
@@ -320,8 +359,16 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
+pub(crate) fn new_dir() -> PathBuf {
+    tempfile::Builder::new()
+        .prefix("rotunda-redis-")
+        .tempdir()
+        .expect("a temporary folder")
+        .keep()
+}
+
 /// As `eventually`, for what blocks.
-fn wait_until(what: &str, mut check: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut check: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !check() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
