@@ -2,6 +2,7 @@
 //! end up in the same functions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use rotunda_crds::RoomName;
@@ -9,7 +10,9 @@ use rotunda_crds::access::Action;
 
 use crate::access;
 use crate::auth::{Capability, Identity};
-use crate::broker::{IdempotencyKey, Leave, Members, Publication, Published, UserPresence};
+use crate::broker::{
+    IdempotencyKey, Leave, Members, Publication, Published, Retention, UserPresence,
+};
 use crate::connection::Connection;
 use crate::control::Order;
 use crate::dialect::command::Token;
@@ -23,6 +26,12 @@ use crate::policy::Policy;
 
 /// Most names in one answer about members.
 const MAX_MEMBERS: usize = 1000;
+
+/// How long the empty log of a room that nobody declares is kept for those who come back to it.
+const UNDECLARED_RETENTION: Retention = Retention {
+    max_messages: 1,
+    max_age: Duration::from_hours(24),
+};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -260,6 +269,19 @@ pub async fn user(
         .hub
         .broker()
         .user_presence(user)
+        .await
+        .map_err(|error| unavailable(&error))
+}
+
+/// Deletes a room's stored messages, also in a room that nobody declares any more.
+pub async fn delete_messages(gateway: &Gateway, room: &RoomName) -> Result<(), Failure> {
+    let settings = gateway.settings();
+    let policy = settings.policies.of(room);
+    let retention = policy.map_or(UNDECLARED_RETENTION, |policy| policy.retention);
+    gateway
+        .hub
+        .broker()
+        .delete_messages(room, retention)
         .await
         .map_err(|error| unavailable(&error))
 }

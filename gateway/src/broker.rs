@@ -83,8 +83,10 @@ pub struct LogState {
     pub top: Position,
     /// Where the epoch before this one ended, if that is known: positions of that epoch up to here are part of this history.
     pub previous_end: Option<Position>,
-    /// The oldest message that can still be read; `None` when there is none.
+    /// The oldest message that can still be read, or the deletion that took out all before it; `None` when there is none.
     pub oldest: Option<Position>,
+    /// The position of a deletion, if that is what `oldest` names.
+    pub deleted: Option<Position>,
 }
 
 /// A run of messages, oldest first.
@@ -174,9 +176,9 @@ pub enum Event {
     PresenceMissed,
     /// Something may have been missed (subscription renewed after a cut, topology change, quiet check): read on from the last position seen.
     Interrupted,
-    /// The stored messages of the room were deleted up to here.
+    /// The stored messages of the room were deleted. The deletion has a position of its own in their order.
     Deleted {
-        through: Position,
+        at: Position,
     },
 }
 
@@ -266,7 +268,11 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Chunk, BrokerError>;
 
     /// Deletes the stored messages of a room; subscribers get [`Event::Deleted`].
-    async fn delete_messages(&self, room: &RoomName) -> Result<(), BrokerError>;
+    async fn delete_messages(
+        &self,
+        room: &RoomName,
+        retention: Retention,
+    ) -> Result<(), BrokerError>;
 
     /// A user's first connection on this gateway is in the room; announced unless the user was there already. Returns the count of users.
     async fn join(&self, room: &RoomName, user: &UserId) -> Result<u64, BrokerError>;

@@ -29,8 +29,11 @@ pub fn assess(last_seen: Position, state: &LogState, retention: &Retention) -> V
     match state.oldest {
         _ if outstanding == 0 => Verdict::Complete { replay: 0 },
         Some(oldest) if oldest <= successor(last_seen, state) => Verdict::Complete {
-            replay: outstanding,
+            replay: messages_after(last_seen, state),
         },
+        Some(oldest) if state.deleted == Some(oldest) => {
+            incomplete(oldest, GapReason::Deleted, state)
+        }
         Some(_) => {
             let next = oldest_start(state);
             let kept = self::outstanding(next, state).unwrap_or(0);
@@ -62,11 +65,19 @@ fn incomplete(next: Position, reason: GapReason, state: &LogState) -> Verdict {
     Verdict::Incomplete {
         next,
         reason,
-        replay: outstanding(next, state).unwrap_or(0),
+        replay: messages_after(next, state),
     }
 }
 
-/// How many messages lie between a position and the top; `None` when it isn't a position of this history.
+/// How many messages of this history follow a position: all that is outstanding but the deletion, which is none.
+fn messages_after(from: Position, state: &LogState) -> u64 {
+    let deletion = state.deleted.is_some_and(|deleted| deleted > from);
+    outstanding(from, state)
+        .unwrap_or(0)
+        .saturating_sub(u64::from(deletion))
+}
+
+/// How many positions lie between a position and the top; `None` when it isn't a position of this history.
 fn outstanding(from: Position, state: &LogState) -> Option<u64> {
     let top = state.top;
     if from.epoch == top.epoch {
@@ -147,6 +158,10 @@ pub fn merge(cursor: Position, chunk: Chunk, retention: &Retention) -> (Vec<Step
     };
     if let Verdict::Incomplete { next, reason, .. } = assess(cursor, &state, retention) {
         skip(&mut steps, &mut cursor, next, reason);
+    }
+    // It stands before all messages.
+    if let Some(deleted) = state.deleted.filter(|deleted| *deleted > cursor) {
+        skip(&mut steps, &mut cursor, deleted, GapReason::Deleted);
     }
     for message in messages {
         let position = message.position;

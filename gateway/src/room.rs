@@ -200,10 +200,7 @@ impl Room {
             Event::Presence(change) => state.on_presence(&self.name, change),
             Event::PresenceMissed => state.on_presence_missed(),
             Event::Interrupted => state.interrupt(),
-            Event::Deleted { through } => {
-                state.on_deleted(&self.name, through, metrics);
-                Todo::Nothing
-            }
+            Event::Deleted { at } => state.on_deleted(&self.name, at, metrics),
         }
     }
 

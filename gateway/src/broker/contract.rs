@@ -43,6 +43,7 @@ macro_rules! broker_contract {
             signals_are_delivered_and_not_stored
             events_end_with_the_subscription
             deletion_is_told_and_numbering_goes_on
+            a_deletion_is_no_message_and_goes_when_it_is_trimmed
             a_member_is_announced_once
             a_member_that_comes_back_while_lingering_was_never_away
             a_member_that_stays_away_is_announced_after_the_ttl

@@ -207,11 +207,15 @@ impl Broker for MemoryBroker {
         }))
     }
 
-    async fn delete_messages(&self, room: &RoomName) -> Result<(), BrokerError> {
+    async fn delete_messages(
+        &self,
+        room: &RoomName,
+        retention: Retention,
+    ) -> Result<(), BrokerError> {
         self.check_open()?;
-        self.with_existing(room, |state, _| {
-            if let Some(through) = state.log.clear() {
-                self.deliver(room, state, Event::Deleted { through });
+        self.with_existing(room, |state, now| {
+            if let Some(at) = state.log.clear(retention, now) {
+                self.deliver(room, state, Event::Deleted { at });
             }
         });
         Ok(())

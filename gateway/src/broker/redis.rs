@@ -153,8 +153,12 @@ impl Broker for RedisBroker {
         self.engine.read(room, range, limit, retention).await
     }
 
-    async fn delete_messages(&self, room: &RoomName) -> Result<(), BrokerError> {
-        self.engine.delete_messages(room).await
+    async fn delete_messages(
+        &self,
+        room: &RoomName,
+        retention: Retention,
+    ) -> Result<(), BrokerError> {
+        self.engine.delete_messages(room, retention).await
     }
 
     async fn join(&self, room: &RoomName, user: &UserId) -> Result<u64, BrokerError> {

@@ -38,6 +38,7 @@ fn read(oldest: u64, top: u64, range: Range, limit: usize) -> Chunk {
             top: Position::new(7, top),
             previous_end: None,
             oldest: (oldest <= top).then(|| Position::new(7, oldest)),
+            deleted: None,
         },
         messages: positions.into_iter().map(message).collect(),
         more,

@@ -174,11 +174,6 @@ async fn delete_messages(
     _caller: Caller,
     Room(room): Room,
 ) -> Result<StatusCode, Failure> {
-    port.gateway
-        .hub
-        .broker()
-        .delete_messages(&room)
-        .await
-        .map_err(|error| crate::hub::unavailable(&error))?;
+    actions::delete_messages(&port.gateway, &room).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,6 +9,8 @@ use crate::gateway::Gateway;
 use crate::ids::Position;
 use crate::testing::{Client, at, config, gateway, room};
 
+mod deletion;
+
 async fn join(
     gateway: &Arc<Gateway>,
     client: &Client,
@@ -141,19 +143,6 @@ async fn a_failover_that_lost_messages_is_told_to_live_members() {
     assert_eq!(
         alice.story(6).await[4..],
         ["gap 1-3 2-0 failover", "message 2-1"]
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn deleted_messages_are_told_to_live_members() {
-    let (gateway, broker) = gateway(config(&["lobby"]));
-    let mut alice = joined(&gateway, "alice", None).await;
-    broker.say("lobby", 2);
-    broker.delete_messages(&room("lobby")).await.unwrap();
-    broker.say("lobby", 1);
-    assert_eq!(
-        alice.story(5).await[3..],
-        ["gap 1-2 1-2 deleted", "message 1-3"]
     );
 }
 

@@ -4,8 +4,8 @@
 -- KEYS  log, top
 -- ARGV  1 replid of the primary  2 first id  3 last id  4 'up' or 'down'  5 most messages given
 --       6 most messages kept  7 most milliseconds kept
--- Gives {last id ever, end of the previous epoch or '', oldest id or '', 1 if there is more, entries}; or nil if the
--- epoch has to be opened first.
+-- Gives {last id ever, end of the previous epoch or '', oldest id or '', the same again if that is a deletion or '', 1 if
+-- there is more, entries}; or nil if the epoch has to be opened first.
 
 local log, top = KEYS[1], KEYS[2]
 local known = redis.call('HMGET', top, 'epoch', 'replid', 'previous')
@@ -80,15 +80,26 @@ if head and aged(head) then
   head = first_from('-', '+')
 end
 
+-- A deletion takes out all before it, so only the oldest entry can be one. It is no message: one more is asked for.
+local deleted = ''
+if head and head[2][3] == 'd' then
+  deleted = head[1]
+end
+
 local entries
 if ARGV[4] == 'up' then
-  entries = redis.call('XRANGE', log, ARGV[2], ARGV[3], 'COUNT', ARGV[5] + 1)
+  entries = redis.call('XRANGE', log, ARGV[2], ARGV[3], 'COUNT', ARGV[5] + 2)
 else
-  entries = redis.call('XREVRANGE', log, ARGV[3], ARGV[2], 'COUNT', ARGV[5] + 1)
+  entries = redis.call('XREVRANGE', log, ARGV[3], ARGV[2], 'COUNT', ARGV[5] + 2)
+end
+for i = #entries, 1, -1 do
+  if entries[i][1] == deleted then
+    table.remove(entries, i)
+  end
 end
 local more = 0
-if #entries > tonumber(ARGV[5]) then
+while #entries > tonumber(ARGV[5]) do
   more = 1
   table.remove(entries)
 end
-return {last, known[3] or '', head and head[1] or '', more, entries}
+return {last, known[3] or '', head and head[1] or '', deleted, more, entries}

@@ -21,6 +21,7 @@ fn log(top: Position, previous_end: Option<Position>, oldest: Option<Position>) 
         top,
         previous_end,
         oldest,
+        deleted: None,
     }
 }
 
@@ -176,7 +177,36 @@ fn an_epoch_that_opened_quietly_moves_the_cursor_without_a_gap() {
     assert_eq!(merge(at(7, 20), chunk, &RETENTION), (vec![], at(8, 0)));
 }
 
-/// A log as an engine could have it: up to two epochs known, trimmed anywhere at its head.
+#[test]
+fn who_saw_all_that_was_deleted_has_missed_nothing_and_the_others_have() {
+    let state = LogState {
+        deleted: Some(at(7, 5)),
+        ..log(at(7, 8), None, Some(at(7, 5)))
+    };
+    let complete = |replay| Verdict::Complete { replay };
+    assert_eq!(assess(at(7, 4), &state, &RETENTION), complete(3));
+    assert_eq!(assess(at(7, 5), &state, &RETENTION), complete(3));
+    assert_eq!(assess(at(7, 6), &state, &RETENTION), complete(2));
+    let missed = gap(at(7, 5), GapReason::Deleted, 3);
+    assert_eq!(assess(at(7, 3), &state, &RETENTION), missed);
+    for last_seen in [3, 4] {
+        let chunk = Chunk {
+            state,
+            messages: [6, 7, 8].map(|offset| message(at(7, offset))).into(),
+            more: false,
+        };
+        let (steps, _) = merge(at(7, last_seen), chunk, &RETENTION);
+        let deleted = Step::Gap {
+            after: at(7, last_seen),
+            next: at(7, 5),
+            reason: GapReason::Deleted,
+        };
+        assert_eq!(steps[0], deleted);
+        assert_eq!(steps.len(), 4);
+    }
+}
+
+/// A log as an engine could have it: up to two epochs known, trimmed anywhere at its head, which may be a deletion.
 #[derive(Clone, Debug)]
 struct Log {
     state: LogState,
@@ -189,22 +219,24 @@ fn logs() -> impl Strategy<Value = Log> {
         0u64..12,
         proptest::option::of(0u64..12),
         0usize..26,
+        any::<bool>(),
     )
-        .prop_map(|(epoch, top, previous, trimmed)| {
+        .prop_map(|(epoch, top, previous, trimmed, deletion)| {
             let before = previous.map_or(0, |end| end);
             let mut kept: Vec<_> = (1..=before)
                 .map(|offset| at(epoch - 1, offset))
                 .chain((1..=top).map(|offset| at(epoch, offset)))
                 .collect();
             kept.drain(..trimmed.min(kept.len()));
-            Log {
-                state: log(
-                    at(epoch, top),
-                    previous.map(|end| at(epoch - 1, end)),
-                    kept.first().copied(),
-                ),
-                kept,
-            }
+            let oldest = kept.first().copied();
+            let deleted = oldest.filter(|_| deletion);
+            kept.retain(|position| Some(*position) != deleted);
+            let previous_end = previous.map(|end| at(epoch - 1, end));
+            let state = LogState {
+                deleted,
+                ..log(at(epoch, top), previous_end, oldest)
+            };
+            Log { state, kept }
         })
 }
 
@@ -217,7 +249,7 @@ proptest! {
         let verdict = assess(start, &log.state, &RETENTION);
         let mut cursor = start;
         let mut told = Vec::new();
-        let mut gaps = 0;
+        let mut gaps = 0_u64;
         loop {
             let after: Vec<_> = log.kept.iter().copied().filter(|position| *position > cursor).collect();
             let chunk = Chunk {
@@ -252,7 +284,8 @@ proptest! {
         prop_assert!(told.is_sorted() && told.windows(2).all(|pair| pair[0] != pair[1]));
         match verdict {
             Verdict::Complete { replay } => {
-                prop_assert_eq!(gaps, 0, "complete, yet there was a gap");
+                let deletion = log.state.deleted.is_some_and(|deleted| deleted > start);
+                prop_assert_eq!(gaps, u64::from(deletion), "complete, yet there was another gap");
                 prop_assert_eq!(told.len() as u64, replay);
             }
             Verdict::Incomplete { replay, .. } => {

@@ -346,15 +346,16 @@ impl State {
         self.gather(name, first)
     }
 
-    pub(super) fn on_deleted(&mut self, name: &RoomName, through: Position, metrics: &Metrics) {
-        if let Some(last) = self.last() {
-            self.tell_gap(
-                name,
-                last.min(through),
-                last.min(through),
-                GapReason::Deleted,
-                metrics,
-            );
+    /// A deletion has its place in the order of the messages: one that is missing, or comes while others are read, is read too.
+    pub(super) fn on_deleted(&mut self, name: &RoomName, at: Position, metrics: &Metrics) -> Todo {
+        match &mut self.progress {
+            Progress::Live { last } if at <= *last => Todo::Nothing,
+            Progress::Live { last } if at == last.next() => {
+                let after = mem::replace(last, at);
+                self.tell_gap(name, after, at, GapReason::Deleted, metrics);
+                Todo::Nothing
+            }
+            _ => self.interrupt(),
         }
     }
 

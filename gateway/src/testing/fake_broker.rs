@@ -33,6 +33,7 @@ impl Default for Log {
                 top: at(1, 0),
                 previous_end: None,
                 oldest: None,
+                deleted: None,
             },
             messages: Vec::new(),
             subscribed: false,
@@ -171,6 +172,7 @@ impl FakeBroker {
         self.with(room, |log| {
             log.messages.retain(|message| message.position > through);
             log.state.oldest = log.messages.first().map(|message| message.position);
+            log.state.deleted = None;
         });
     }
 
@@ -186,6 +188,7 @@ impl FakeBroker {
                 top: at(log.state.top.epoch.0 + 1, 0),
                 previous_end: end_known.then_some(end),
                 oldest: log.messages.first().map(|message| message.position),
+                deleted: None,
             };
         });
     }
@@ -304,13 +307,18 @@ impl Broker for FakeBroker {
         }))
     }
 
-    async fn delete_messages(&self, room: &RoomName) -> Result<(), BrokerError> {
-        let through = self.with(room, |log| {
+    async fn delete_messages(&self, room: &RoomName, _: Retention) -> Result<(), BrokerError> {
+        let lose = Self::counts_down(&mut self.faults.lock().lose).is_err();
+        let at = self.with(room, |log| {
             log.messages.clear();
-            log.state.oldest = None;
+            log.state.top = log.state.top.next();
+            log.state.oldest = Some(log.state.top);
+            log.state.deleted = log.state.oldest;
             log.state.top
         });
-        self.sink.deliver(room, Event::Deleted { through });
+        if !lose {
+            self.sink.deliver(room, Event::Deleted { at });
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rotunda_crds::RoomName;
 
-use super::super::{BrokerError, Event, Publication, Range};
+use super::super::{BrokerError, Event, LogState, Publication, Range, Retention};
 use super::{
     Gateway, RETENTION, bodies, eventually, keyed, numbers, publication, publish_numbers, some_room,
 };
@@ -215,35 +215,71 @@ pub(crate) async fn events_end_with_the_subscription(gateway: &Gateway) {
 
 pub(crate) async fn deletion_is_told_and_numbering_goes_on(gateway: &Gateway) {
     let room = some_room();
-    gateway
-        .broker
-        .delete_messages(&room)
-        .await
-        .expect("there is nothing to delete");
+    let delete = async || {
+        let deleted = gateway.broker.delete_messages(&room, RETENTION).await;
+        deleted.expect("deletes what there is, or nothing");
+    };
+    delete().await;
     gateway.broker.subscribe(&room).await.expect("subscribes");
     let positions = publish_numbers(gateway, &room, 1..=3).await;
-    gateway
-        .broker
-        .delete_messages(&room)
-        .await
-        .expect("deletes");
+    delete().await;
+    delete().await;
+    let at = positions[2].next();
     let chunk = gateway
         .broker
         .read(&room, Range::Latest, 10, RETENTION)
         .await
         .expect("reads");
-    assert!(chunk.messages.is_empty());
-    assert_eq!((chunk.state.top, chunk.state.oldest), (positions[2], None));
+    assert!(chunk.messages.is_empty() && !chunk.more);
+    let LogState {
+        top,
+        oldest,
+        deleted,
+        ..
+    } = chunk.state;
+    assert_eq!((top, oldest, deleted), (at, Some(at), Some(at)));
     let next = publish_numbers(gateway, &room, 4..=4).await;
-    assert_eq!(next, [positions[2].next()]);
+    assert_eq!(next, [at.next()]);
     eventually("all is told", || gateway.events.of(&room).len() == 5).await;
     let events = gateway.events.of(&room);
-    assert_eq!(
-        events[3],
-        Event::Deleted {
-            through: positions[2]
-        }
-    );
+    assert_eq!(events[3], Event::Deleted { at });
+    delete().await;
+    eventually("that is told too", || gateway.events.of(&room).len() == 6).await;
+}
+
+pub(crate) async fn a_deletion_is_no_message_and_goes_when_it_is_trimmed(gateway: &Gateway) {
+    let room = some_room();
+    let old = publish_numbers(gateway, &room, 1..=3).await;
+    let deleted = gateway.broker.delete_messages(&room, RETENTION).await;
+    deleted.expect("deletes");
+    let new = publish_numbers(gateway, &room, 4..=6).await;
+    let at = old[2].next();
+    let read = async |range, limit, most| {
+        let retention = Retention {
+            max_messages: most,
+            ..RETENTION
+        };
+        let read = gateway.broker.read(&room, range, limit, retention).await;
+        let chunk = read.expect("reads");
+        (bodies(&chunk.messages), chunk.more, chunk.state.deleted)
+    };
+    for (range, limit, expected, more) in [
+        (Range::After(old[0]), 10, numbers(4..=6), false),
+        (Range::After(old[2]), 1, numbers(4..=4), true),
+        (Range::After(at), 3, numbers(4..=6), false),
+        (Range::After(new[0]), 2, numbers(5..=6), false),
+        (Range::Before(new[1]), 1, numbers(4..=4), false),
+        (Range::Before(new[0]), 1, vec![], false),
+        (Range::Latest, 3, numbers(4..=6), false),
+        (Range::Latest, 2, numbers(5..=6), true),
+    ] {
+        let answer = read(range, limit, 1000).await;
+        assert_eq!(answer, (expected, more, Some(at)), "{range:?} {limit}");
+    }
+    let (messages, _, deleted) = read(Range::Latest, 10, 4).await;
+    assert_eq!((messages, deleted), (numbers(4..=6), Some(at)));
+    let (messages, _, deleted) = read(Range::Latest, 10, 3).await;
+    assert_eq!((messages, deleted), (numbers(4..=6), None));
 }
 
 pub(crate) async fn the_log_of_orders_is_a_room_like_any_other(gateway: &Gateway) {

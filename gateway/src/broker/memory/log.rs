@@ -11,6 +11,8 @@ use crate::ids::Position;
 pub(super) struct Log {
     top: Position,
     messages: VecDeque<Message>,
+    /// A deletion and its time, for as long as a message of its age would be kept.
+    deleted: Option<(Position, u64)>,
     /// As the last publish or read had it; `None` before the first.
     retention: Option<Retention>,
 }
@@ -20,6 +22,7 @@ impl Log {
         Self {
             top: Position::new(epoch, 0),
             messages: VecDeque::new(),
+            deleted: None,
             retention: None,
         }
     }
@@ -73,10 +76,16 @@ impl Log {
         }
     }
 
-    /// Takes out all messages; the newest position if any was ever given.
-    pub(super) fn clear(&mut self) -> Option<Position> {
+    /// Takes out all messages; the position that the deletion gets, if there was any.
+    pub(super) fn clear(&mut self, retention: Retention, now_ms: u64) -> Option<Position> {
+        self.trim(retention, now_ms);
+        if self.messages.is_empty() {
+            return None;
+        }
         self.messages.clear();
-        (self.top.offset.0 > 0).then_some(self.top)
+        self.top = self.top.next();
+        self.deleted = Some((self.top, now_ms));
+        Some(self.top)
     }
 
     /// Takes out what has aged by the retention last seen.
@@ -87,7 +96,7 @@ impl Log {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.messages.is_empty() && self.deleted.is_none()
     }
 
     pub(super) fn max_age_ms(&self) -> u64 {
@@ -104,13 +113,20 @@ impl Log {
             .messages
             .partition_point(|message| message.time_ms < oldest_ms);
         self.messages.drain(..surplus.max(aged));
+        // It stands before all messages, and counts as one.
+        self.deleted = self
+            .deleted
+            .filter(|(_, time_ms)| *time_ms >= oldest_ms && self.messages.len() < most);
     }
 
     fn state(&self) -> LogState {
+        let deleted = self.deleted.map(|(position, _)| position);
+        let first = self.messages.front().map(|message| message.position);
         LogState {
             top: self.top,
             previous_end: None,
-            oldest: self.messages.front().map(|message| message.position),
+            oldest: deleted.or(first),
+            deleted,
         }
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 use rotunda_crds::RoomName;
 
-use super::super::{BrokerError, Durability, IDEMPOTENCY_WINDOW, Publication, Published};
+use super::super::{
+    BrokerError, Durability, IDEMPOTENCY_WINDOW, Publication, Published, Retention,
+};
 use super::Engine;
 use super::call::{Call, Repeat};
 use super::epoch::{Expiries, OPENINGS, OpenEpoch, millis};
@@ -96,18 +98,32 @@ impl Engine {
         self.pool.call(call).await.map(drop)
     }
 
-    pub(super) async fn delete_messages(&self, room: &RoomName) -> Result<(), BrokerError> {
-        let mut command = DELETE.on(&[self.keys.log(room)]);
-        command.arg(self.keys.channel(room));
-        let call = Call {
-            slot: self.keys.slot(room),
-            command: &command,
-            script: Some(&DELETE),
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
-        self.pool.call(call).await.map(drop)
+    pub(super) async fn delete_messages(
+        &self,
+        room: &RoomName,
+        retention: Retention,
+    ) -> Result<(), BrokerError> {
+        for _ in 0..OPENINGS {
+            let epoch = self.epoch(room, retention).await?;
+            let mut command = DELETE.on(&[self.keys.log(room)]);
+            command.arg(self.keys.channel(room)).arg(epoch.epoch);
+            let call = Call {
+                slot: self.keys.slot(room),
+                command: &command,
+                script: Some(&DELETE),
+                // A second time there is nothing to delete.
+                repeat: Repeat::Safe,
+                replicated: None,
+                history: Some(epoch.history.clone()),
+            };
+            match self.pool.call(call).await? {
+                Value::Nil => self.epochs.forget(room),
+                _ => return Ok(()),
+            }
+        }
+        Err(BrokerError::Unavailable(
+            "the room's epoch changes too often".into(),
+        ))
     }
 }
 

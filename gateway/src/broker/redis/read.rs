@@ -77,7 +77,7 @@ impl Engine {
 }
 
 fn read_answer(answer: Value, range: Range) -> Result<Chunk, BrokerError> {
-    let [top, previous_end, oldest, more, entries] = array(answer)?;
+    let [top, previous_end, oldest, deleted, more, entries] = array(answer)?;
     let mut messages = list(entries)?
         .into_iter()
         .map(entry)
@@ -90,6 +90,7 @@ fn read_answer(answer: Value, range: Range) -> Result<Chunk, BrokerError> {
             top: position(&top)?,
             previous_end: optional_position(&previous_end)?,
             oldest: optional_position(&oldest)?,
+            deleted: optional_position(&deleted)?,
         },
         messages,
         more: number(&more)? == 1,

@@ -140,7 +140,7 @@ impl Subscriptions {
         let mut state = subscription.state();
         match &event {
             Event::Message(message) => state.heard = state.heard.max(message.position),
-            Event::Deleted { through } => state.heard = state.heard.max(*through),
+            Event::Deleted { at } => state.heard = state.heard.max(*at),
             Event::Signal(_) | Event::Presence(_) | Event::PresenceMissed | Event::Interrupted => {}
         }
         if state.unwanted_since.is_none() {

@@ -1,8 +1,8 @@
 //! What travels through a room's channel and lies in its stream: read here, written by the scripts in `lua/` (and signals here).
 //!
 //! A channel message is `<format version><kind>[<head>]\n<body>`. Kinds: `m` message (head `<id> <time>`), `s` signal, `p` presence (head: its
-//! version and the one before, body JSON), `d` deleted (head: id). A stream entry has the fields `t1` (time; the name holds the format version, since another field
-//! would cost every publish) and `b` (body).
+//! version and the one before, body JSON), `d` deleted (head: id of the deletion's own entry). A stream entry has the fields `t1` (time; the name holds the format version, since another field
+//! would cost every publish) and `b` (body), or `d` (nothing) for a deletion.
 
 use bytes::Bytes;
 use redis::Value;
@@ -73,7 +73,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Payload, Malformed> {
             }));
         }
         b'd' => Event::Deleted {
-            through: head.parse().map_err(|_| Malformed)?,
+            at: head.parse().map_err(|_| Malformed)?,
         },
         _ => return Err(Malformed),
     };
@@ -111,9 +111,12 @@ pub(super) fn entry(value: Value) -> Result<Message, BrokerError> {
     let [id, fields] = array(value)?;
     let position = position(&id)?;
     let fields: [Value; 4] = array(fields)?;
-    let [version, time, _, Value::BulkString(body)] = fields else {
+    let [version, time, kind, Value::BulkString(body)] = fields else {
         return Err(corrupt("a stream entry without a body"));
     };
+    if text(&kind)? != "b" {
+        return Err(corrupt("a stream entry that is no message"));
+    }
     if text(&version)? != "t1" {
         return Err(corrupt("a stream entry of an unknown format version"));
     }
@@ -198,8 +201,8 @@ mod tests {
             event(&encode_signal(b"\n")),
             Ok(Event::Signal(Bytes::from_static(b"\n")))
         );
-        let through = Position::new(7, 3);
-        assert_eq!(event(b"1d7-3\n"), Ok(Event::Deleted { through }));
+        let at = Position::new(7, 3);
+        assert_eq!(event(b"1d7-3\n"), Ok(Event::Deleted { at }));
     }
 
     #[test]
