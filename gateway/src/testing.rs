@@ -23,8 +23,10 @@ use crate::metrics::Metrics;
 use crate::policy::PublishCounters;
 
 mod fake_broker;
+mod stoppable;
 
 pub(crate) use fake_broker::{FakeBroker, Faults};
+pub(crate) use stoppable::Stoppable;
 
 pub(crate) fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()

@@ -1,11 +1,12 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::broker::contract::eventually;
+use crate::broker::contract::{eventually, eventually_async};
+use crate::broker::redis::tests::pair::Pair;
 use crate::broker::redis::tests::proxy::Proxy;
-use crate::broker::redis::tests::server::{standalone, three_primaries};
+use crate::broker::redis::tests::server::{Server, standalone, three_primaries};
 use crate::broker::redis::tests::some_prefix;
-use crate::testing::{Client, at, config, gateway, gateway_on_redis, room, user};
+use crate::testing::{Client, Stoppable, at, config, gateway, gateway_on_redis, room, user};
 
 fn disconnect(name: &str) -> Order {
     Order::Disconnect { user: user(name) }
@@ -209,4 +210,66 @@ async fn a_gateway_that_was_cut_off_catches_up_with_its_orders() {
     proxy.lead_to(server.port);
     is_closed(&mut alice, CloseReason::Forbidden).await;
     assert_eq!(bob.drain(), None);
+}
+
+#[tokio::test]
+async fn a_gateway_that_stood_still_carries_out_what_it_missed_and_only_that() {
+    let prefix = some_prefix();
+    let url = standalone().url();
+    let a = on_redis(&url, &prefix).await;
+    let b = Stoppable::start(config(&["lobby"]), url, prefix).await;
+    let mut early = Client::connect(&b.gateway, "bob");
+    a.order(&disconnect("bob")).await.unwrap();
+    is_closed(&mut early, CloseReason::Forbidden).await;
+    let (mut alice, mut bob) = (
+        Client::connect(&b.gateway, "alice"),
+        Client::connect(&b.gateway, "bob"),
+    );
+    // Beyond what its connections to Redis survive.
+    b.stop(Duration::from_secs(10));
+    a.order(&disconnect("alice")).await.unwrap();
+    is_closed(&mut alice, CloseReason::Forbidden).await;
+    assert_eq!(bob.drain(), None, "that order was carried out before");
+}
+
+#[tokio::test]
+async fn orders_go_on_after_a_failover_that_lost_some() {
+    let pair = Pair::start().await;
+    let prefix = some_prefix();
+    let a = on_redis(&pair.proxy.url(), &prefix).await;
+    let b = on_redis(&pair.proxy.url(), &prefix).await;
+    let users = ["alice", "bob", "carol"];
+    let mut clients = users.map(|name| Client::connect(&b, name));
+    let [alice, bob, carol] = &mut clients;
+    a.order(&disconnect("alice")).await.unwrap();
+    is_closed(alice, CloseReason::Forbidden).await;
+    let log = format!("{prefix}:{{{}}}:log", RoomName::control());
+    pair.wait_until_in_sync("XLEN", &log).await;
+    pair.part();
+    a.order(&disconnect("bob")).await.unwrap();
+    is_closed(bob, CloseReason::Forbidden).await;
+    let mut again = Client::connect(&b, "bob");
+    pair.fail_over();
+    eventually_async("the order is taken", async || {
+        a.order(&disconnect("carol")).await.is_ok()
+    })
+    .await;
+    is_closed(carol, CloseReason::Forbidden).await;
+    assert_eq!(again.drain(), None, "no order is carried out twice");
+}
+
+#[tokio::test]
+async fn orders_go_on_after_redis_lost_everything() {
+    let server = Server::start(&[]);
+    let prefix = some_prefix();
+    let a = on_redis(&server.url(), &prefix).await;
+    let b = on_redis(&server.url(), &prefix).await;
+    let (mut alice, mut bob) = (Client::connect(&b, "alice"), Client::connect(&b, "bob"));
+    let mut carol = Client::connect(&b, "carol");
+    a.order(&disconnect("alice")).await.unwrap();
+    is_closed(&mut alice, CloseReason::Forbidden).await;
+    server.run(&["FLUSHALL"]);
+    a.order(&disconnect("bob")).await.unwrap();
+    is_closed(&mut bob, CloseReason::Forbidden).await;
+    assert_eq!(carol.drain(), None);
 }

@@ -15,7 +15,7 @@ use crate::broker::redis::tests::proxy::Proxy;
 use crate::broker::redis::tests::server::{Server, standalone};
 use crate::broker::redis::tests::some_prefix;
 use crate::gateway::Gateway;
-use crate::testing::{self, Client, gateway_on_redis, room};
+use crate::testing::{self, Client, Stoppable, gateway_on_redis, room};
 
 const LOBBY: &str = "lobby";
 
@@ -194,49 +194,19 @@ async fn after_redis_stood_still_for_longer_than_the_ttl_nobody_has_left() {
     }
 }
 
-/// A gateway in a thread of its own, where all of it can be made to stand still, as by `SIGSTOP`.
-struct Stoppable {
-    gateway: Arc<Gateway>,
-    stops: tokio::sync::mpsc::UnboundedSender<Duration>,
-}
-
-impl Stoppable {
-    async fn start(url: String, prefix: String) -> Self {
-        let (started, gateway) = tokio::sync::oneshot::channel();
-        let (stops, mut stopping) = tokio::sync::mpsc::unbounded_channel();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let gateway = gateway_on_redis(config(), &url, &prefix).await;
-                drop(started.send(gateway));
-                while let Some(time) = stopping.recv().await {
-                    std::thread::sleep(time);
-                }
-            });
-        });
-        Self {
-            gateway: gateway.await.unwrap(),
-            stops,
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_gateway_that_stood_still_is_swept_and_its_members_are_back_when_it_goes_on() {
     let prefix = some_prefix();
     let url = standalone().url();
     let a = gateway_on_redis(config(), &url, &prefix).await;
-    let b = Stoppable::start(url, prefix).await;
+    let b = Stoppable::start(config(), url, prefix).await;
     let mut alice = Watcher::enter(&a, "alice").await;
     let mut bob = Watcher::enter(&b.gateway, "bob").await;
     let dave = Watcher::enter(&a, "dave").await;
     bob.sees(&["alice", "bob", "dave"]).await;
     // Nobody sweeps before its lease has held for a TTL.
     tokio::time::sleep(TTL).await;
-    b.stops.send(TTL + Duration::from_secs(8)).unwrap();
+    b.stop(TTL + Duration::from_secs(8));
     let stopped = Instant::now();
     alice.sees(&["alice", "dave"]).await;
     assert!(stopped.elapsed() < TTL + Duration::from_secs(5));
