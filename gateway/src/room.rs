@@ -222,7 +222,6 @@ impl Room {
             return Caught::Up;
         };
         let more = chunk.more;
-        state.judge_those_ahead(&self.name, last, &chunk.state, metrics);
         let (steps, cursor) = merge(last, chunk, &state.policy.retention);
         for step in steps {
             match step {
@@ -365,6 +364,3 @@ impl Room {
             .collect()
     }
 }
-
-#[cfg(test)]
-mod tests;

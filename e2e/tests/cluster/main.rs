@@ -7,6 +7,7 @@ mod deletion;
 mod drift;
 mod example;
 mod explanations;
+mod history;
 mod kubectl;
 mod machinery;
 mod messages;

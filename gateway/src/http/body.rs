@@ -85,3 +85,44 @@ pub(super) fn present<'de, D: Deserializer<'de>>(
 ) -> Result<Option<&'de RawValue>, D::Error> {
     Deserialize::deserialize(deserializer).map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::http::HeaderValue;
+    use futures::stream;
+
+    use super::*;
+
+    async fn code_of(headers: HeaderMap, body: Body) -> Result<Bytes, ErrorCode> {
+        read(&headers, body, 10)
+            .await
+            .map_err(|failure| failure.code)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_takes_too_long_is_given_up() {
+        let endless = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let given_up = code_of(HeaderMap::new(), endless).await;
+        assert_eq!(given_up, Err(ErrorCode::RequestTimeout));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_too_large_by_what_it_says_and_by_what_it_is() {
+        let whole = code_of(HeaderMap::new(), Body::from("ten bytes!")).await;
+        assert_eq!(whole.as_deref(), Ok(&b"ten bytes!"[..]));
+        let larger = code_of(HeaderMap::new(), Body::from("eleven byte")).await;
+        assert_eq!(larger, Err(ErrorCode::TooLarge));
+        let says = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(11))]);
+        let declared = code_of(says, Body::empty()).await;
+        assert_eq!(declared, Err(ErrorCode::TooLarge));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_cut_off_is_no_large_one() {
+        let broken = stream::iter([Ok(Bytes::from("abc")), Err(std::io::Error::other("cut"))]);
+        let cut_off = code_of(HeaderMap::new(), Body::from_stream(broken)).await;
+        assert_eq!(cut_off, Err(ErrorCode::BadRequest));
+    }
+}

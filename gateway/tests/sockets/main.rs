@@ -1,7 +1,8 @@
 //! The gateway over real sockets with the memory broker, or with Redis where several work together: what clients, pages and servers meet.
 
-mod bad_http;
 mod control;
+#[cfg(test)]
+mod deletion;
 #[cfg(test)]
 mod gateway;
 mod handshake;
@@ -14,11 +15,7 @@ mod one_to_one;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
-mod raw;
-#[cfg(test)]
 mod redis;
 mod rooms;
 #[cfg(test)]
 mod server_api;
-mod stubborn;
-mod violations;

@@ -9,6 +9,7 @@ use rotunda_gateway::dev;
 use serde_json::json;
 
 use crate::gateway::{API_KEY, Client, TestGateway, config};
+use crate::redis::Redis;
 
 async fn refused(client: &mut Client, command: serde_json::Value) -> String {
     let answer = client.ask(command).await;
@@ -250,4 +251,34 @@ async fn in_a_path_the_room_of_a_user_goes_by_the_id_encoded_once_or_its_name_en
         )
         .await;
     assert_eq!(too_long.error(), (400, "invalid_room".to_owned()));
+}
+
+#[tokio::test]
+async fn it_reaches_every_connection_of_the_user_on_every_gateway() {
+    let redis = Redis::start().await;
+    let a = redis.gateway(support_may_write()).await;
+    let b = redis.gateway(support_may_write()).await;
+    let room = "room=user:alice%2540example.com";
+    let mut connections = vec![
+        a.connect("alice@example.com", room).await,
+        b.connect("alice@example.com", room).await,
+        b.connect("alice@example.com", room).await,
+    ];
+    for connection in &mut connections {
+        connection.next_of("joined").await;
+    }
+    let path = "POST /v1/users/alice%40example.com/messages";
+    let from_server = a.api(API_KEY, path, r#"{"data":"by a server"}"#).await;
+    let support = b.token_with("sam", json!({ "role": "support" }));
+    let support = format!("authorization: Bearer {support}\r\n");
+    let from_user = b.http_with(&support, path, r#"{"data":"by a user"}"#).await;
+    for connection in &mut connections {
+        for (answer, data) in [(&from_server, "by a server"), (&from_user, "by a user")] {
+            let message = connection.next_of("message").await;
+            assert_eq!(
+                (&message["id"], &message["data"]),
+                (&answer.json()["id"], &json!(data))
+            );
+        }
+    }
 }

@@ -33,6 +33,14 @@ impl Redis {
         Self { port, guard }
     }
 
+    /// Asks the server itself.
+    pub(crate) fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let mut asked = redis::cmd(command[0]);
+        asked.arg(&command[1..]).query(&mut connection).unwrap()
+    }
+
     /// A gateway that shares its rooms with all others here.
     pub(crate) async fn gateway(&self, config: GatewayConfig) -> TestGateway {
         let options = RedisOptions {

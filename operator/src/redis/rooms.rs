@@ -1,9 +1,11 @@
 //! Deletes what is stored of a room once its Room is gone (`deletionPolicy: Delete`).
 //!
-//! That is the log and the idempotency answers. The room's top stays until it expires: it keeps positions from being
-//! used twice, so that a client which comes back is told of the gap. Who is present is the gateways' own affair.
+//! That is the log, its top and the idempotency answers, in one command a room, so that no gateway meets half of it. A room
+//! that is used again opens a new epoch; epochs are times, so that it is above the deleted one, and a client that comes back
+//! with an older position is told of the gap. Who is present is the gateways' own affair: the hash of members expires
+//! once the last one has left, as those do whom the deleted Room had let in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use redis::{aio::MultiplexedConnection, cmd, pipe};
 
@@ -20,7 +22,7 @@ const MANAGED_PORT: u16 = 6379;
 /// Keys looked at in one `SCAN`: a fraction of a millisecond of Redis's time.
 const BATCH: usize = 500;
 /// Kinds of keys that go.
-const KINDS: [&str; 2] = ["log", "keys"];
+const KINDS: [&str; 3] = ["log", "top", "keys"];
 
 /// Deletes what is stored of every room whose name `matches`, and tells how many keys that were.
 pub async fn delete_rooms(
@@ -114,6 +116,8 @@ async fn delete_on(
     let mut connection = connect(node).await?;
     let pattern = format!("{}:{{*}}:*", escape_glob(key_prefix));
     let (mut cursor, mut deleted) = (0_u64, 0);
+    // Its keys come one by one, and a later one may be of a room that has begun anew: each is dealt with once.
+    let mut done = HashSet::new();
     loop {
         let mut scan = cmd("SCAN");
         scan.arg(cursor)
@@ -125,14 +129,19 @@ async fn delete_on(
             .query_async(&mut connection)
             .await
             .map_err(|source| Error::of(&node.host, "SCAN", source))?;
-        // One key a command: keys of different rooms live in different slots.
+        // One room a command: rooms live in different slots.
         let mut unlink = pipe();
         for key in keys {
             let room = std::str::from_utf8(&key)
                 .ok()
                 .and_then(|key| room_of(key, key_prefix));
-            if room.is_some_and(matches) {
-                unlink.cmd("UNLINK").arg(key);
+            if let Some(room) = room.filter(|room| matches(room))
+                && done.insert(room.to_owned())
+            {
+                let command = unlink.cmd("UNLINK");
+                for kind in KINDS {
+                    command.arg(format!("{key_prefix}:{{{room}}}:{kind}"));
+                }
             }
         }
         if !unlink.is_empty() {
@@ -181,14 +190,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_log_and_answers_of_a_room_go() {
+    fn what_is_stored_of_a_room_goes_and_nothing_else() {
         assert_eq!(
             room_of("ns.chat:{team:red}:log", "ns.chat"),
             Some("team:red")
         );
         assert_eq!(room_of("ns.chat:{lobby}:keys", "ns.chat"), Some("lobby"));
+        assert_eq!(room_of("ns.chat:{lobby}:top", "ns.chat"), Some("lobby"));
         for kept in [
-            "ns.chat:{lobby}:top",
             "ns.chat:{lobby}:here",
             "ns.chat:{ctl}",
             "ns.chat:user:x",

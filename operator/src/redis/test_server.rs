@@ -36,6 +36,19 @@ pub(super) struct TestServer {
 impl TestServer {
     /// Starts an empty one.
     pub(super) fn start(shard: u32, name: &str) -> Self {
+        Self::start_with(shard, name, launch)
+    }
+
+    /// Starts an empty one that isn't in cluster mode, as somebody else's may be.
+    pub(super) fn alone(name: &str) -> Self {
+        Self::start_with(0, name, launch_alone)
+    }
+
+    fn start_with(
+        shard: u32,
+        name: &str,
+        launch: impl Fn(&TempDir, &PodKey, Address) -> Child,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         for part in ["conf", "data", "run", "secret"] {
             fs::create_dir(folder.path().join(part)).expect("a folder can be made");
@@ -153,6 +166,20 @@ fn launch(folder: &TempDir, key: &PodKey, at: Address) -> Child {
         .env("POD_UID", &key.uid)
         .stdin(Stdio::null())
         .stderr(log.try_clone().expect("a file can be shared"))
+        .stdout(log)
+        .spawn()
+        .expect("redis-server is installed")
+}
+
+fn launch_alone(folder: &TempDir, _key: &PodKey, at: Address) -> Child {
+    let log = fs::File::create(folder.path().join("log")).expect("a file can be written");
+    let port = at.client.port().to_string();
+    let password = password();
+    Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port, "--save", ""])
+        .args(["--requirepass", &password.0])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
         .stdout(log)
         .spawn()
         .expect("redis-server is installed")

@@ -6,6 +6,7 @@ use super::super::{Publication, Range, Retention};
 use super::{
     Gateway, RETENTION, bodies, eventually_async, numbers, publication, publish_numbers, some_room,
 };
+use crate::history::{Order, PageQuery};
 use crate::ids::Position;
 
 pub(crate) async fn an_unknown_room_opens_an_epoch_to_go_on_from(gateway: &Gateway) {
@@ -186,4 +187,77 @@ pub(crate) async fn aged_messages_are_not_read(gateway: &Gateway) {
     eventually_async("it ages too", async || read().await.messages.is_empty()).await;
     let chunk = read().await;
     assert_eq!((chunk.state.oldest, chunk.state.top), (None, young));
+}
+
+/// Pages of a room laid side by side, while one message is published between two of them and the oldest are trimmed.
+async fn read_through(gateway: &Gateway, order: Order, limit: usize) -> (Vec<u64>, u64, u64) {
+    let (room, retention) = (
+        some_room(),
+        Retention {
+            max_messages: 30,
+            ..RETENTION
+        },
+    );
+    let publish = async || {
+        let publication = Publication {
+            retention,
+            ..publication("x")
+        };
+        let published = gateway.broker.publish(&room, publication).await;
+        published.expect("publishes").position
+    };
+    for _ in 0..40 {
+        publish().await;
+    }
+    let (mut asked, mut seen) = (
+        PageQuery {
+            after: None,
+            before: None,
+            order: Some(order),
+            limit,
+        },
+        Vec::new(),
+    );
+    loop {
+        let chunk = gateway
+            .broker
+            .read(&room, asked.range(), limit, retention)
+            .await
+            .expect("reads");
+        let page = asked.page(chunk, &retention);
+        assert!(page.messages.len() <= limit);
+        seen.extend(
+            page.messages
+                .iter()
+                .map(|message| message.position.offset.0),
+        );
+        match (page.next, order) {
+            (None, _) => break,
+            (next, Order::OldestFirst) => asked.after = next,
+            (next, Order::NewestFirst) => asked.before = next,
+        }
+        publish().await;
+    }
+    let chunk = gateway
+        .broker
+        .read(&room, Range::Latest, 1, retention)
+        .await
+        .expect("reads");
+    let oldest = chunk.state.oldest.expect("there are messages");
+    (seen, oldest.offset.0, chunk.state.top.offset.0)
+}
+
+pub(crate) async fn pages_neither_skip_nor_double_while_messages_come_and_go(gateway: &Gateway) {
+    for limit in [2, 3, 7, 1000] {
+        let (seen, oldest, top) = read_through(gateway, Order::OldestFirst, limit).await;
+        assert!(seen.is_sorted_by(|a, b| a < b), "{limit}: {seen:?}");
+        assert_eq!(seen.first(), Some(&11), "exactly what the room keeps");
+        for offset in oldest..=top {
+            assert!(seen.contains(&offset), "{limit}: {offset} in {seen:?}");
+        }
+        let (seen, oldest, _) = read_through(gateway, Order::NewestFirst, limit).await;
+        let expected: Vec<u64> = (oldest..=40).rev().collect();
+        assert!(seen.starts_with(&expected), "{limit}: {seen:?} to {oldest}");
+        assert!(seen.is_sorted_by(|a, b| a > b), "{limit}: {seen:?}");
+    }
 }
