@@ -37,20 +37,23 @@ generate: build ## Write what is generated: CRD manifests, their reference, the 
 .PHONY: test
 
 test: setup ## Everything CI runs, end to end, with what it needs installed first
-	@scripts/steps format lint build unit drift docs chart e2e
+	@scripts/steps format lint build unit fuzz drift docs chart e2e
 
 ##@ The steps of `check` and `test`
-.PHONY: format lint build unit drift docs chart e2e
+.PHONY: format lint build unit fuzz drift docs chart e2e
 
 format: ## Is the code formatted?
 	cargo fmt --all --check
 
 lint: ## Clippy and shellcheck, warnings are errors
 	cargo clippy --workspace --all-targets --all-features -- --deny warnings
-	shellcheck $$(grep --files-with-matches '^#!.*bash' scripts/* .ci/run)
+	shellcheck $$(grep --files-with-matches '^#!.*bash' scripts/* gateway/fuzz/instrument .ci/run)
 
 build: ## Compile everything once: what the later steps run, and what the images hold
 	cargo build --workspace --all-targets
+
+fuzz: ## Fuzz whatever parses bytes from outside, FUZZ_SECONDS on each target (FUZZ_TARGET=part of a name, FUZZ_KEEP=1 keeps what is new)
+	scripts/fuzz
 
 unit: ## Tests that need no cluster; some start a Redis of their own
 	cargo test --workspace

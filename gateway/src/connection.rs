@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use prometheus_client::metrics::gauge::Gauge;
 use rotunda_crds::RoomName;
 
 use crate::auth::Identity;
 use crate::ids::{ConnectionId, UserId};
 
+pub mod backlog;
 pub mod heartbeat;
 pub mod outbox;
 pub mod registry;
@@ -19,6 +19,7 @@ pub mod session;
 pub mod socket;
 pub mod writer;
 
+pub use backlog::Backlog;
 pub use outbox::Outbox;
 
 /// A connection's handle.
@@ -35,11 +36,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(identity: Identity, send_queue_bytes: usize, outbox_total: Gauge) -> Arc<Self> {
+    pub fn new(identity: Identity, send_queue_bytes: usize, backlog: Arc<Backlog>) -> Arc<Self> {
         Arc::new(Self {
             id: ConnectionId::random(),
             user: identity.user.clone(),
-            outbox: Outbox::new(send_queue_bytes, outbox_total),
+            outbox: Outbox::new(send_queue_bytes, backlog),
             identity: Mutex::new(Arc::new(identity)),
             rooms: Mutex::default(),
         })

@@ -12,12 +12,14 @@ use crate::auth::Identity;
 use crate::broker::Broker;
 use crate::config::Settings;
 use crate::connection::Connection;
+use crate::connection::backlog::{Backlog, shed};
 use crate::connection::registry::Registry;
 use crate::control::{self, Control};
 use crate::dialect::{CloseReason, event};
 use crate::http::limits::UserLimits;
 use crate::hub::{Hub, Rooms};
 use crate::ids::UserId;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::policy::PublishCounters;
 use crate::presence::Call;
@@ -25,13 +27,18 @@ use crate::presence::Call;
 /// How long the broker may take to hear of departures when everything stops.
 const CLOSE_BROKER_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// What waits for clients may take this part of the memory.
+const BACKLOG_SHARE: u64 = 4;
+
 /// One gateway.
 #[derive(Debug)]
 pub struct Gateway {
     /// Written by a reload, read for each command: held only to clone or swap a pointer.
     settings: RwLock<Arc<Settings>>,
     pub hub: Arc<Hub>,
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
+    /// What waits in all outboxes.
+    pub backlog: Arc<Backlog>,
     pub metrics: Arc<Metrics>,
     pub counters: PublishCounters,
     /// Rates of what users ask for over HTTP.
@@ -64,10 +71,22 @@ impl Gateway {
             tracker.clone(),
             stopping.clone(),
         );
+        let registry = Arc::new(Registry::default());
+        let backlog = Backlog::new(metrics.outbox_bytes.clone());
+        if let Some(limit) = memory::limit() {
+            backlog.set_cap(limit / BACKLOG_SHARE);
+        }
+        let (queues, connections) = (Arc::clone(&backlog), Arc::clone(&registry));
+        tracker.spawn(
+            stopping
+                .clone()
+                .run_until_cancelled_owned(async move { shed(&queues, &connections).await }),
+        );
         let gateway = Arc::new(Self {
             settings: RwLock::new(Arc::new(settings)),
             hub,
-            registry: Registry::default(),
+            registry,
+            backlog,
             metrics,
             counters,
             user_limits: UserLimits::default(),
@@ -149,7 +168,7 @@ impl Gateway {
         let connection = Connection::new(
             identity,
             limits.send_queue_bytes as usize,
-            self.metrics.outbox_bytes.clone(),
+            Arc::clone(&self.backlog),
         );
         // Before anyone else can find the connection: nothing comes ahead of the welcome.
         let welcome = event::welcome(connection.id, &connection.user, &settings.config);

@@ -21,7 +21,7 @@
 //! | [`config`], [`gateway`] | the settings in force; what everything shares |
 //! | [`broker`], [`ids`] | the seam to the engines; positions and users |
 //! | [`serve`], [`dev`], [`token`], [`client`], [`cli`], [`shutdown`] | the commands, and how a gateway ends |
-//! | [`metrics`] | what is counted |
+//! | [`metrics`], [`memory`] | what is counted; how much memory there is |
 
 pub mod access;
 pub mod actions;
@@ -40,6 +40,7 @@ pub mod http;
 pub mod hub;
 pub mod ids;
 pub mod limits;
+pub mod memory;
 pub mod metrics;
 pub mod ops;
 pub mod page;

@@ -222,6 +222,7 @@ impl Room {
             return Caught::Up;
         };
         let more = chunk.more;
+        state.judge_those_ahead(&self.name, last, &chunk.state, metrics);
         let (steps, cursor) = merge(last, chunk, &state.policy.retention);
         for step in steps {
             match step {
@@ -364,3 +365,6 @@ impl Room {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,8 +24,20 @@ use tower::ServiceExt;
 /// The kernel takes the smaller of this and `somaxconn`. A short backlog makes connects of a crowd wait a second for their retry.
 const BACKLOG: u32 = 65_535;
 
-/// How long the head of a request may take; also how long a kept connection may be idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the head of a request; also how long a kept connection may be idle.
+    pub head: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+        }
+    }
+}
 
 /// The largest head of a request. A token may be long.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -52,6 +64,17 @@ pub async fn serve(
     tracker: TaskTracker,
     stop: CancellationToken,
 ) {
+    serve_within(Timeouts::default(), listener, router, tracker, stop).await;
+}
+
+/// As [`serve`], with timeouts of one's own.
+pub async fn serve_within(
+    timeouts: Timeouts,
+    listener: TcpListener,
+    router: Router,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -59,7 +82,8 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                tracker.spawn(serve_connection(stream, peer, router.clone(), stop.clone()));
+                let (router, stop) = (router.clone(), stop.clone());
+                tracker.spawn(serve_connection(timeouts, stream, peer, router, stop));
             }
             Err(error) => {
                 tracing::warn!(%error, "can't accept a connection");
@@ -70,6 +94,7 @@ pub async fn serve(
 }
 
 async fn serve_connection(
+    timeouts: Timeouts,
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
@@ -91,7 +116,7 @@ async fn serve_connection(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(timeouts.head)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

@@ -129,7 +129,7 @@ impl Client {
                 .iter()
                 .map(|queued| serde_json::from_slice::<Value>(queued.frame.json()).unwrap()),
         );
-        self.connection.outbox.written(bytes);
+        self.connection.outbox.written(queued.len(), bytes);
         match state {
             Poll::Ready(reason) => Some(reason),
             Poll::Pending => None,
@@ -205,6 +205,12 @@ impl Client {
             .await
             .unwrap();
         self.next_of("joined").await
+    }
+
+    /// All frames that came since the last time.
+    pub(crate) fn take(&mut self) -> Vec<Value> {
+        self.drain();
+        self.frames.drain(..).collect()
     }
 
     /// Whether a frame of that type came and wasn't taken.

@@ -13,6 +13,8 @@ mod backoff;
 mod call;
 mod discovery;
 mod epoch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod lease;
 mod link;

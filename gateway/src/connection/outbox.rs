@@ -2,18 +2,19 @@
 //!
 //! Rooms push from the broker's reading task and never wait; the connection's own task takes. A push that doesn't fit ends the connection as
 //! a slow consumer *before* anything is stored, so that memory stays within the cap. Replays, which can wait, ask for space first and
-//! leave half of the queue to what is live. It knows neither rooms nor sockets.
+//! leave half of the queue to what is live. What all outboxes hold together is the [`Backlog`]'s. It knows neither rooms nor sockets.
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
+use super::backlog::{Backlog, Fullness};
 use crate::dialect::{CloseReason, Frame};
 
 /// A frame in line.
@@ -23,6 +24,9 @@ pub struct Queued {
     /// When the message came in, on the few that are sampled for the delivery latency.
     pub stamp: Option<Instant>,
 }
+
+/// What a place in line takes beside the frame's bytes.
+const PLACE: usize = size_of::<Queued>();
 
 /// Why a frame wasn't taken: the connection is ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +42,8 @@ pub struct Outbox {
     /// Wakes replays that wait for space.
     space: Notify,
     cap: usize,
-    /// Bytes in all outboxes.
-    total: Gauge,
+    /// What all outboxes hold.
+    backlog: Arc<Backlog>,
 }
 
 #[derive(Debug, Default)]
@@ -47,18 +51,20 @@ struct Queue {
     frames: VecDeque<Queued>,
     /// Pushed and not yet written, also what the writer has taken out already.
     bytes: usize,
+    places: usize,
     closing: Option<CloseReason>,
 }
 
 impl Outbox {
-    /// `total` counts the bytes of all outboxes that share it.
-    pub fn new(cap: usize, total: Gauge) -> Self {
+    /// `cap` bounds its bytes, the backlog those of all outboxes that share it.
+    pub fn new(cap: usize, backlog: Arc<Backlog>) -> Self {
+        backlog.opened();
         Self {
             queue: Mutex::default(),
             ready: AtomicWaker::new(),
             space: Notify::new(),
             cap,
-            total,
+            backlog,
         }
     }
 
@@ -74,17 +80,32 @@ impl Outbox {
             return Err(Closed);
         }
         let size = frame.len();
-        let fits = queue.bytes + size <= self.cap;
+        let fits = queue.bytes + size <= self.cap && self.makes_room(&queue, &frame);
         if fits {
             queue.bytes += size;
+            queue.places += 1;
             queue.frames.push_back(Queued { frame, stamp });
-            self.total.inc_by(as_gauge(size));
         } else {
             self.begin_close(&mut queue, CloseReason::SlowConsumer);
         }
         drop(queue);
         self.ready.wake();
         if fits { Ok(()) } else { Err(Closed) }
+    }
+
+    /// Counts a frame in, if all outboxes together can take it. What they can't take isn't counted.
+    fn makes_room(&self, queue: &Queue, frame: &Frame) -> bool {
+        frame.count_in(self.backlog.held_gauge());
+        match self.backlog.add(PLACE) {
+            Fullness::Fine => true,
+            Fullness::Full { share } => {
+                let in_line = queue.bytes + frame.len() + (queue.places + 1) * PLACE;
+                if in_line > share {
+                    self.backlog.subtract(PLACE);
+                }
+                in_line <= share
+            }
+        }
     }
 
     /// Waits until a frame of this size leaves half of the queue free (or the queue is empty, for frames beyond that).
@@ -120,15 +141,18 @@ impl Outbox {
         if queue.closing.is_none() {
             queue.closing = Some(reason);
             if !reason.flushes_queue() {
-                let dropped: usize = mem::take(&mut queue.frames)
-                    .iter()
-                    .map(|queued| queued.frame.len())
-                    .sum();
-                queue.bytes -= dropped;
-                self.total.dec_by(as_gauge(dropped));
+                let dropped = mem::take(&mut queue.frames);
+                let bytes = dropped.iter().map(|queued| queued.frame.len()).sum();
+                self.forget(queue, dropped.len(), bytes);
             }
             self.space.notify_waiters();
         }
+    }
+
+    fn forget(&self, queue: &mut Queue, frames: usize, bytes: usize) {
+        queue.bytes -= bytes;
+        queue.places -= frames;
+        self.backlog.subtract(frames * PLACE);
     }
 
     /// Why the connection is ending, once it is.
@@ -162,10 +186,9 @@ impl Outbox {
         into.append(&mut self.queue.lock().frames);
     }
 
-    /// These many bytes of taken frames have left for the socket.
-    pub fn written(&self, bytes: usize) {
-        self.queue.lock().bytes -= bytes;
-        self.total.dec_by(as_gauge(bytes));
+    /// So many of the frames that were taken, with so many bytes, have left for the socket or were given up.
+    pub fn written(&self, frames: usize, bytes: usize) {
+        self.forget(&mut self.queue.lock(), frames, bytes);
         self.space.notify_waiters();
     }
 
@@ -177,23 +200,24 @@ impl Outbox {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        self.total.dec_by(as_gauge(self.queue.get_mut().bytes));
+        self.backlog.subtract(self.queue.get_mut().places * PLACE);
+        self.backlog.closed();
     }
-}
-
-fn as_gauge(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use futures::task::noop_waker_ref;
+    use prometheus_client::metrics::gauge::Gauge;
 
     use super::*;
     use crate::dialect::event;
+
+    fn backlog() -> Arc<Backlog> {
+        Backlog::new(Gauge::default())
+    }
 
     fn frame() -> Frame {
         event::heartbeat()
@@ -211,8 +235,8 @@ mod tests {
 
     #[test]
     fn a_push_past_the_cap_stores_nothing_and_ends_the_connection() {
-        let total = Gauge::default();
-        let outbox = Outbox::new(frame().len() * 2, total.clone());
+        let total = backlog();
+        let outbox = Outbox::new(frame().len() * 2, Arc::clone(&total));
         outbox.push(frame()).unwrap();
         outbox.push(frame()).unwrap();
         assert_eq!(outbox.push(frame()), Err(Closed));
@@ -220,25 +244,25 @@ mod tests {
         let (frames, reason) = take(&outbox);
         assert!(frames.is_empty());
         assert_eq!(reason, Some(CloseReason::SlowConsumer));
-        assert_eq!((outbox.bytes(), total.get()), (0, 0));
+        assert_eq!((outbox.bytes(), total.held()), (0, 0));
     }
 
     #[test]
     fn what_is_taken_counts_until_it_is_written() {
-        let total = Gauge::default();
-        let outbox = Outbox::new(frame().len(), total.clone());
+        let total = backlog();
+        let outbox = Outbox::new(frame().len(), Arc::clone(&total));
         outbox.push(frame()).unwrap();
         assert_eq!(take(&outbox).0.len(), 1);
-        assert!(total.get() > 0);
-        outbox.written(frame().len());
+        assert!(total.held() > 0);
+        outbox.written(1, frame().len());
         outbox.push(frame()).unwrap();
         drop(outbox);
-        assert_eq!(total.get(), 0);
+        assert_eq!(total.held(), 0);
     }
 
     #[test]
     fn the_first_reason_stands_and_a_drain_keeps_the_queue() {
-        let outbox = Outbox::new(1000, Gauge::default());
+        let outbox = Outbox::new(1000, backlog());
         outbox.push(frame()).unwrap();
         outbox.close(CloseReason::Drained);
         outbox.close(CloseReason::Internal);
@@ -250,7 +274,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_replay_waits_until_half_of_the_queue_is_free() {
         let size = frame().len();
-        let outbox = Arc::new(Outbox::new(size * 4, Gauge::default()));
+        let outbox = Arc::new(Outbox::new(size * 4, backlog()));
         outbox.reserve(size).await.unwrap();
         outbox.push(frame()).unwrap();
         outbox.push(frame()).unwrap();
@@ -262,13 +286,13 @@ mod tests {
         tokio::time::sleep(Duration::from_mins(1)).await;
         assert!(!waiting.is_finished());
         let taken = take(&outbox).0;
-        outbox.written(taken[0].frame.len());
+        outbox.written(1, taken[0].frame.len());
         assert_eq!(waiting.await.unwrap(), Ok(()));
     }
 
     #[tokio::test]
     async fn closing_ends_the_wait_for_space() {
-        let outbox = Outbox::new(frame().len(), Gauge::default());
+        let outbox = Outbox::new(frame().len(), backlog());
         outbox.push(frame()).unwrap();
         let (reserved, ()) = tokio::join!(outbox.reserve(1), async {
             outbox.close(CloseReason::GoingAway);

@@ -124,7 +124,15 @@ where
                 timer.as_mut().reset(heartbeat.deadline());
             }
             Step::Done(Err(reason)) | Step::Incoming(Incoming::End(reason)) => return reason,
-            Step::Incoming(Incoming::Alive) => heartbeat.alive(),
+            Step::Incoming(Incoming::Alive) => {
+                heartbeat.alive();
+                // There is nothing to refuse, but a flood of pings is a flood.
+                let limits = &gateway.settings().config.limits;
+                let admission = rates.admit(Kind::Command, limits, std::time::Instant::now());
+                if admission == Admission::Exhausted {
+                    return CloseReason::RateLimited;
+                }
+            }
             Step::Incoming(Incoming::Text(text)) => {
                 heartbeat.alive();
                 match take_command(gateway, connection, &mut rates, &text) {

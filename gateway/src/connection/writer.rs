@@ -8,9 +8,7 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
-use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
 use super::outbox::{Outbox, Queued};
@@ -22,17 +20,41 @@ const MAX_SLICES: usize = 64;
 /// Control bytes that may wait. A client that pings without ever reading is no client.
 const MAX_CONTROL_BYTES: usize = 16 * 1024;
 
+/// Places in line that an idle connection keeps, so that a frame now and then takes no allocation.
+const KEPT_PLACES: usize = 4;
+
 /// What is being written.
 #[derive(Debug, Default)]
 pub struct Writer {
-    /// The rest of the frame that is under way.
-    current: Bytes,
-    /// The whole size and stamp of that frame, if it came from the outbox.
-    current_size: usize,
-    current_stamp: Option<Instant>,
+    current: Current,
+    /// How much of it has been written.
+    written: usize,
     /// Control frames, encoded; they go between two frames, ahead of those in line.
     control: Vec<u8>,
     queued: VecDeque<Queued>,
+}
+
+/// The frame, or the control frames, under way.
+#[derive(Debug, Default)]
+enum Current {
+    #[default]
+    Nothing,
+    Control(Vec<u8>),
+    Queued(Queued),
+}
+
+impl Current {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Nothing => &[],
+            Self::Control(bytes) => bytes,
+            Self::Queued(queued) => queued.frame.websocket(),
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
 }
 
 impl Writer {
@@ -52,16 +74,14 @@ impl Writer {
 
     /// Gives up all frames but the one under way.
     pub fn discard_queue(&mut self, outbox: &Outbox) {
-        let bytes = mem::take(&mut self.queued)
-            .iter()
-            .map(|queued| queued.frame.len())
-            .sum();
-        outbox.written(bytes);
+        let given_up = mem::take(&mut self.queued);
+        let bytes = given_up.iter().map(|queued| queued.frame.len()).sum();
+        outbox.written(given_up.len(), bytes);
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.current.is_empty() && self.control.is_empty() && self.queued.is_empty()
+        self.current.is_nothing() && self.control.is_empty() && self.queued.is_empty()
     }
 
     /// Writes until nothing is left.
@@ -73,14 +93,13 @@ impl Writer {
         metrics: &Metrics,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            if self.current.is_empty() && !self.control.is_empty() {
-                self.current = Bytes::from(mem::take(&mut self.control));
-                self.current_size = 0;
+            if self.current.is_nothing() && !self.control.is_empty() {
+                self.current = Current::Control(mem::take(&mut self.control));
             }
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let mut used = 0;
-            if !self.current.is_empty() {
-                slices[0] = IoSlice::new(&self.current);
+            if !self.current.is_nothing() {
+                slices[0] = IoSlice::new(&self.current.bytes()[self.written..]);
                 used = 1;
             }
             // Control bytes that came while a frame is under way wait for its end; frames behind them wait too.
@@ -97,30 +116,33 @@ impl Writer {
             }
             self.advance(written, outbox, metrics);
         }
-        // An idle connection keeps no buffers.
-        self.queued = VecDeque::new();
-        self.current = Bytes::new();
+        // An idle connection keeps no large buffers.
+        if self.queued.capacity() > KEPT_PLACES {
+            self.queued = VecDeque::new();
+        }
         Poll::Ready(Ok(()))
     }
 
     fn advance(&mut self, mut written: usize, outbox: &Outbox, metrics: &Metrics) {
-        let (mut done, mut frames) = (0, 0);
+        let (mut frames, mut bytes) = (0, 0);
         while written > 0 {
-            if self.current.is_empty() {
+            if self.current.is_nothing() {
                 let Some(queued) = self.queued.pop_front() else {
                     break;
                 };
-                self.current_size = queued.frame.len();
-                self.current_stamp = queued.stamp;
-                self.current = queued.frame.into_websocket();
+                self.current = Current::Queued(queued);
             }
-            let part = written.min(self.current.len());
-            self.current.advance(part);
-            written -= part;
-            if self.current.is_empty() && self.current_size > 0 {
-                done += mem::take(&mut self.current_size);
+            let left = self.current.bytes().len() - self.written;
+            if written < left {
+                self.written += written;
+                break;
+            }
+            written -= left;
+            self.written = 0;
+            if let Current::Queued(queued) = mem::take(&mut self.current) {
                 frames += 1;
-                if let Some(stamp) = self.current_stamp.take() {
+                bytes += queued.frame.len();
+                if let Some(stamp) = queued.stamp {
                     metrics
                         .delivery_latency_seconds
                         .observe(stamp.elapsed().as_secs_f64());
@@ -128,8 +150,8 @@ impl Writer {
             }
         }
         if frames > 0 {
-            outbox.written(done);
-            metrics.messages_delivered.inc_by(frames);
+            outbox.written(frames, bytes);
+            metrics.messages_delivered.inc_by(frames as u64);
         }
     }
 }
@@ -141,6 +163,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
+    use crate::connection::backlog::Backlog;
     use crate::dialect::event;
 
     fn fill(writer: &mut Writer, outbox: &Outbox, frames: usize) {
@@ -169,7 +192,7 @@ mod tests {
 
     #[tokio::test]
     async fn control_frames_go_between_frames_never_into_one() {
-        let outbox = Outbox::new(10_000, Gauge::default());
+        let outbox = Outbox::new(10_000, Backlog::new(Gauge::default()));
         let mut writer = Writer::default();
         let size = event::heartbeat().len();
         let (mut near, mut far) = tokio::io::duplex(size / 2);
@@ -186,7 +209,7 @@ mod tests {
         let frame = event::heartbeat();
         assert_eq!(
             read,
-            [frame.websocket().as_ref(), b"PONG", frame.websocket()].concat()
+            [frame.websocket(), b"PONG", frame.websocket()].concat()
         );
         assert!(writer.is_empty());
         assert_eq!(outbox.bytes(), 0);
@@ -201,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_discarded_queue_no_longer_counts() {
-        let outbox = Outbox::new(10_000, Gauge::default());
+        let outbox = Outbox::new(10_000, Backlog::new(Gauge::default()));
         let mut writer = Writer::default();
         fill(&mut writer, &outbox, 5);
         writer.discard_queue(&outbox);

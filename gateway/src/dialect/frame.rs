@@ -3,7 +3,10 @@
 //! The bytes are a whole WebSocket text frame (RFC 6455, section 5.2; a server's frames are unmasked), so that handing one event to ten
 //! thousand sockets copies nothing. Other transports take the JSON inside.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::{BufMut, Bytes, BytesMut};
+use prometheus_client::metrics::gauge::Gauge;
 
 /// The largest header of an unmasked frame: two bytes and a 64 bit length.
 const MAX_HEADER: usize = 10;
@@ -11,38 +14,65 @@ const MAX_HEADER: usize = 10;
 /// `FIN` and the opcode for text.
 const FINAL_TEXT: u8 = 0x81;
 
-/// A frame ready to be written. Cloning shares the bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+/// A frame ready to be written. Cloning shares the bytes: a place in a queue is one pointer.
+#[derive(Clone, Debug)]
+pub struct Frame(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     bytes: Bytes,
     header: u8,
+    counted: OnceLock<Gauge>,
 }
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(gauge) = self.counted.get() {
+            gauge.dec_by(as_gauge(self.bytes.len()));
+        }
+    }
+}
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.bytes == other.0.bytes
+    }
+}
+
+impl Eq for Frame {}
 
 impl Frame {
     /// All bytes, as a WebSocket sends them.
-    pub fn websocket(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// All bytes, as a WebSocket sends them.
-    pub fn into_websocket(self) -> Bytes {
-        self.bytes
+    pub fn websocket(&self) -> &[u8] {
+        &self.0.bytes
     }
 
     /// The JSON object alone.
     pub fn json(&self) -> &[u8] {
-        &self.bytes[usize::from(self.header)..]
+        &self.0.bytes[usize::from(self.0.header)..]
     }
 
     /// What the frame takes in a queue.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.0.bytes.len()
     }
 
     /// Never true: a frame has at least its header.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.0.bytes.is_empty()
     }
+
+    /// Counts its bytes in a gauge for as long as anyone holds it; once, however many ask for it.
+    pub fn count_in(&self, gauge: &Gauge) {
+        self.0.counted.get_or_init(|| {
+            gauge.inc_by(as_gauge(self.len()));
+            gauge.clone()
+        });
+    }
+}
+
+fn as_gauge(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// Builds a frame's JSON with room for the header in front.
@@ -80,7 +110,11 @@ impl FrameBuilder {
         let bytes = self.0.freeze().slice(start..);
         // `size` is at most 10.
         let header = u8::try_from(size).unwrap_or_default();
-        Frame { bytes, header }
+        Frame(Arc::new(Inner {
+            bytes,
+            header,
+            counted: OnceLock::new(),
+        }))
     }
 }
 
@@ -123,5 +157,19 @@ mod tests {
             assert_eq!(&frame.websocket()[..header.len()], header.as_slice());
             assert_eq!(frame.json().len(), length);
         }
+    }
+
+    #[test]
+    fn a_frame_counts_once_until_nobody_holds_it() {
+        let gauge = Gauge::default();
+        let frame = FrameBuilder::with_capacity(0).finish();
+        let copy = frame.clone();
+        frame.count_in(&gauge);
+        copy.count_in(&gauge);
+        assert_eq!(gauge.get(), 2);
+        drop(frame);
+        assert_eq!(gauge.get(), 2);
+        drop(copy);
+        assert_eq!(gauge.get(), 0);
     }
 }

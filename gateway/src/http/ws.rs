@@ -13,7 +13,6 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::Instrument;
@@ -140,7 +139,7 @@ async fn run(
 /// Tells a client by close code why it isn't let in.
 async fn refuse(gateway: &Gateway, mut socket: Box<Socket<TcpStream>>, reason: CloseReason) {
     gateway.metrics.refused(reason.reason());
-    let nothing = Outbox::new(0, Gauge::default());
+    let nothing = Outbox::new(0, Arc::clone(&gateway.backlog));
     let closing = socket.close(reason, &nothing, &gateway.metrics);
     tokio::time::timeout(REFUSAL_TIMEOUT, closing).await.ok();
 }
@@ -192,7 +191,7 @@ fn switching_protocols(accept: &str, named: bool) -> Response {
 }
 
 /// The rooms to join at once. Each `last_seen_id` belongs to the `room` at the same place; an empty one stands for none.
-fn wishes(uri: &Uri) -> Wishes {
+pub fn wishes(uri: &Uri) -> Wishes {
     let mut wishes = Wishes {
         heartbeat_frames: query_values(uri, "heartbeat").any(|value| value == "1"),
         ..Wishes::default()

@@ -10,13 +10,14 @@ use rotunda_crds::RoomName;
 use super::batch::{PresenceBatch, Told};
 use super::recent::Recent;
 use super::{Caught, Switch, Todo};
-use crate::broker::{Members, Message, PresenceChange};
+use crate::broker::{LogState, Members, Message, PresenceChange};
 use crate::connection::Connection;
 use crate::dialect::{Frame, GapReason, event};
 use crate::ids::{ConnectionId, Position};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::presence::LocalUsers;
+use crate::recovery::{Verdict, assess};
 
 /// What may wait while a hole is being read: past it everything waiting is thrown away and read instead.
 const MAX_BUFFERED_MESSAGES: usize = 512;
@@ -268,22 +269,51 @@ impl State {
     ) {
         metrics.gap(reason);
         let frame = event::gap(name, after, next, reason);
-        for subscriber in self.subscribers.values() {
-            // One that came with a position beyond the gap has been told already.
-            if matches!(subscriber.phase, Phase::Live { after: seen } if seen <= after || seen > next)
-            {
-                subscriber.connection.outbox.push(frame.clone()).ok();
-            }
-        }
-        // A gap may lead back to an earlier position; nobody may skip what comes then.
+        // A gap may lead back: the log ends earlier than what was told.
+        let back = next < after;
         for subscriber in self.subscribers.values_mut() {
-            if let Phase::Live { after } = &mut subscriber.phase
-                && *after > next
-            {
-                *after = next;
+            let Phase::Live { after: seen } = &mut subscriber.phase else {
+                continue;
+            };
+            let frame = if *seen <= after {
+                frame.clone()
+            } else if back || *seen < next && seen.epoch == next.epoch {
+                // Its replay went further than the room has; it is told where its own stream breaks off.
+                event::gap(name, *seen, next, reason)
+            } else {
+                // It has been told what comes after the gap already, or how it stands to it.
+                continue;
+            };
+            if back {
+                // Nobody may skip what comes then.
+                *seen = (*seen).min(next);
             }
+            subscriber.connection.outbox.push(frame).ok();
         }
         self.recent = Recent::default();
+    }
+
+    /// A replay may have gone further in an epoch than the room has; what a newer epoch means for it is no matter of where the room stands.
+    pub(super) fn judge_those_ahead(
+        &mut self,
+        name: &RoomName,
+        last: Position,
+        log: &LogState,
+        metrics: &Metrics,
+    ) {
+        for subscriber in self.subscribers.values_mut() {
+            if let Phase::Live { after: seen } = &mut subscriber.phase
+                && last < *seen
+                && seen.epoch < log.top.epoch
+                && let Verdict::Incomplete { next, reason, .. } =
+                    assess(*seen, log, &self.policy.retention)
+            {
+                metrics.gap(reason);
+                let frame = event::gap(name, *seen, next, reason);
+                subscriber.connection.outbox.push(frame).ok();
+                *seen = next;
+            }
+        }
     }
 
     pub(super) fn on_presence(&mut self, name: &RoomName, change: PresenceChange) -> Todo {

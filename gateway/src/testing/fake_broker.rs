@@ -61,6 +61,8 @@ pub(crate) struct Faults {
     pub(crate) gate_publishes: bool,
     /// Reads wait for a permit.
     pub(crate) gate_reads: bool,
+    /// What was read waits for a permit of `answers`, and may be old news by then.
+    pub(crate) hold_answers: bool,
     pub(crate) not_ready: Option<String>,
 }
 
@@ -73,6 +75,7 @@ pub(crate) struct FakeBroker {
     /// Calls in order, such as `join lobby alice`.
     calls: Mutex<Vec<String>>,
     pub(crate) gate: tokio::sync::Semaphore,
+    pub(crate) answers: tokio::sync::Semaphore,
 }
 
 impl FakeBroker {
@@ -83,6 +86,7 @@ impl FakeBroker {
             faults: Mutex::default(),
             calls: Mutex::default(),
             gate: tokio::sync::Semaphore::new(0),
+            answers: tokio::sync::Semaphore::new(0),
         })
     }
 
@@ -116,9 +120,26 @@ impl FakeBroker {
         }
     }
 
-    fn publish_now(&self, room: &RoomName, body: Bytes) -> Position {
-        let lose = Self::counts_down(&mut self.faults.lock().lose).is_err();
-        let (message, deliver) = self.with(room, |log| {
+    /// The state of a room's log.
+    pub(crate) fn state(&self, name: &str) -> LogState {
+        self.with(&room(name), |log| log.state)
+    }
+
+    /// Stores a message that is delivered later, or never.
+    pub(crate) fn store(&self, name: &str) -> Message {
+        self.append(&room(name), Bytes::from_static(br#""from":"bob","data":1"#))
+    }
+
+    /// Delivers what was stored, if anyone listens.
+    pub(crate) fn deliver(&self, name: &str, message: Message) {
+        let room = room(name);
+        if self.with(&room, |log| log.subscribed) {
+            self.sink.deliver(&room, Event::Message(message));
+        }
+    }
+
+    fn append(&self, room: &RoomName, body: Bytes) -> Message {
+        self.with(room, |log| {
             let message = Message {
                 position: log.state.top.next(),
                 time_ms: 0,
@@ -127,8 +148,14 @@ impl FakeBroker {
             log.state.top = message.position;
             log.state.oldest.get_or_insert(message.position);
             log.messages.push(message.clone());
-            (message, log.subscribed && !lose)
-        });
+            message
+        })
+    }
+
+    fn publish_now(&self, room: &RoomName, body: Bytes) -> Position {
+        let lose = Self::counts_down(&mut self.faults.lock().lose).is_err();
+        let message = self.append(room, body);
+        let deliver = !lose && self.with(room, |log| log.subscribed);
         let position = message.position;
         if deliver {
             self.sink.deliver(room, Event::Message(message));
@@ -177,13 +204,11 @@ impl FakeBroker {
     }
 
     /// Another server takes over, without the newest messages. A new epoch begins; whether its beginning is known is up to the caller.
-    pub(crate) fn fail_over(&self, name: &str, lost: usize, end_known: bool) {
+    pub(crate) fn fail_over(&self, name: &str, lost: u64, end_known: bool) {
         self.with(&room(name), |log| {
-            log.messages.truncate(log.messages.len() - lost);
-            let end = log
-                .messages
-                .last()
-                .map_or(at(log.state.top.epoch.0, 0), |message| message.position);
+            let top = log.state.top;
+            let end = at(top.epoch.0, top.offset.0.saturating_sub(lost));
+            log.messages.retain(|message| message.position <= end);
             log.state = LogState {
                 top: at(log.state.top.epoch.0 + 1, 0),
                 previous_end: end_known.then_some(end),
@@ -286,7 +311,7 @@ impl Broker for FakeBroker {
             Self::counts_down(&mut self.faults.lock().fail_reads)?;
             self.called(format!("read {room}"));
         }
-        Ok(self.with(room, |log| {
+        let chunk = self.with(room, |log| {
             let fits = |message: &&Message| match range {
                 Range::After(position) => message.position > position,
                 Range::Before(position) => message.position < position,
@@ -304,7 +329,11 @@ impl Broker for FakeBroker {
                 messages,
                 more,
             }
-        }))
+        });
+        if self.faults.lock().hold_answers && !room.is_control() {
+            self.answers.acquire().await.unwrap().forget();
+        }
+        Ok(chunk)
     }
 
     async fn delete_messages(&self, room: &RoomName, _: Retention) -> Result<(), BrokerError> {

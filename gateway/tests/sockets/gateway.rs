@@ -20,6 +20,7 @@ use rotunda_gateway::ids::UserId;
 use rotunda_gateway::metrics::Metrics;
 use rotunda_gateway::ops::{self, Ops};
 use rotunda_gateway::policy::PublishCounters;
+use rotunda_gateway::server::Timeouts;
 use rotunda_gateway::{http, server, token};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,7 +33,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 
 /// No answer takes longer on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const API_KEY: &str = "key-of-the-backend";
 pub(crate) const OTHER_API_KEY: &str = "key-of-the-batch-jobs";
@@ -42,7 +43,7 @@ pub(crate) struct TestGateway {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) listeners: CancellationToken,
     pub(crate) files: Files,
-    client: SocketAddr,
+    pub(crate) client: SocketAddr,
     api: SocketAddr,
     ops: SocketAddr,
 }
@@ -86,13 +87,26 @@ pub(crate) fn config(rooms: &[&str]) -> GatewayConfig {
 
 impl TestGateway {
     pub(crate) fn start(config: GatewayConfig) -> Self {
+        Self::start_within(config, Timeouts::default())
+    }
+
+    /// Starts a gateway whose clients may take so long.
+    pub(crate) fn start_within(config: GatewayConfig, timeouts: Timeouts) -> Self {
         let ttl = Duration::from_secs(30);
-        Self::start_with(config, |rooms| MemoryBroker::start(ttl, rooms))
+        Self::launch(config, timeouts, |rooms| MemoryBroker::start(ttl, rooms))
     }
 
     /// Starts a gateway on a broker.
     pub(crate) fn start_with(
         config: GatewayConfig,
+        broker: impl FnOnce(Arc<Rooms>) -> Arc<dyn Broker>,
+    ) -> Self {
+        Self::launch(config, Timeouts::default(), broker)
+    }
+
+    fn launch(
+        config: GatewayConfig,
+        timeouts: Timeouts,
         broker: impl FnOnce(Arc<Rooms>) -> Arc<dyn Broker>,
     ) -> Self {
         let files = Files::from([
@@ -117,7 +131,9 @@ impl TestGateway {
             let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
             addresses.push(listener.local_addr().unwrap());
             let tracker = gateway.tracker.clone();
-            tokio::spawn(server::serve(listener, router, tracker, listeners.clone()));
+            let stop = listeners.clone();
+            let serving = server::serve_within(timeouts, listener, router, tracker, stop);
+            tokio::spawn(serving);
         }
         Self {
             gateway,

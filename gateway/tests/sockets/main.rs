@@ -1,5 +1,6 @@
 //! The gateway over real sockets with the memory broker, or with Redis where several work together: what clients, pages and servers meet.
 
+mod bad_http;
 mod control;
 #[cfg(test)]
 mod deletion;
@@ -15,7 +16,11 @@ mod one_to_one;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod raw;
+#[cfg(test)]
 mod redis;
 mod rooms;
 #[cfg(test)]
 mod server_api;
+mod stubborn;
+mod violations;
