@@ -12,21 +12,48 @@ use crate::auth::Identity;
 use crate::ids::{ConnectionId, UserId};
 
 pub mod backlog;
+pub mod event_stream;
 pub mod heartbeat;
 pub mod outbox;
+pub mod poll;
 pub mod registry;
+pub mod seat;
 pub mod session;
 pub mod socket;
+pub mod sse;
 pub mod writer;
 
 pub use backlog::Backlog;
 pub use outbox::Outbox;
+
+/// How a client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    WebSocket,
+    Sse,
+    /// One poll; a client's chain of them is one connection after the other.
+    Poll,
+}
+
+impl Transport {
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::Sse, Self::Poll];
+
+    /// The value of the metrics' label `transport`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Sse => "sse",
+            Self::Poll => "poll",
+        }
+    }
+}
 
 /// A connection's handle.
 #[derive(Debug)]
 pub struct Connection {
     pub id: ConnectionId,
     pub user: UserId,
+    pub transport: Transport,
     pub outbox: Outbox,
     /// Replaced by `refresh`, read by access checks. Held for moments.
     identity: Mutex<Arc<Identity>>,
@@ -36,10 +63,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(identity: Identity, send_queue_bytes: usize, backlog: Arc<Backlog>) -> Arc<Self> {
+    pub fn new(
+        identity: Identity,
+        transport: Transport,
+        send_queue_bytes: usize,
+        backlog: Arc<Backlog>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: ConnectionId::random(),
             user: identity.user.clone(),
+            transport,
             outbox: Outbox::new(send_queue_bytes, backlog),
             identity: Mutex::new(Arc::new(identity)),
             rooms: Mutex::default(),

@@ -11,9 +11,9 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Identity;
 use crate::broker::Broker;
 use crate::config::Settings;
-use crate::connection::Connection;
 use crate::connection::backlog::{Backlog, shed};
 use crate::connection::registry::Registry;
+use crate::connection::{Connection, Transport};
 use crate::control::{self, Control};
 use crate::dialect::{CloseReason, event};
 use crate::http::limits::UserLimits;
@@ -162,22 +162,30 @@ impl Gateway {
     }
 
     /// Takes a new connection in.
-    pub fn connected(self: &Arc<Self>, identity: Identity) -> Result<Arc<Connection>, CloseReason> {
+    pub fn connected(
+        self: &Arc<Self>,
+        identity: Identity,
+        transport: Transport,
+    ) -> Result<Arc<Connection>, CloseReason> {
         let settings = self.settings();
         let limits = &settings.config.limits;
         let connection = Connection::new(
             identity,
+            transport,
             limits.send_queue_bytes as usize,
             Arc::clone(&self.backlog),
         );
-        // Before anyone else can find the connection: nothing comes ahead of the welcome.
-        let welcome = event::welcome(connection.id, &connection.user, &settings.config);
-        connection.outbox.push(welcome).ok();
+        // Before anyone else can find the connection: nothing comes ahead of the welcome. A poll has none, there would be one in each answer.
+        if transport != Transport::Poll {
+            let welcome = event::welcome(connection.id, &connection.user, &settings.config);
+            connection.outbox.push(welcome).ok();
+        }
         self.registry
             .insert(&connection, limits.connections_per_user as usize)
             .map_err(|_| CloseReason::TooManyConnections)?;
-        self.metrics.connections.inc();
-        self.metrics.connections_opened.inc();
+        let metrics = self.metrics.of(transport);
+        metrics.connections.inc();
+        metrics.connections_opened.inc();
         self.settle_online(&connection.user);
         Ok(connection)
     }
@@ -188,9 +196,26 @@ impl Gateway {
         for room in connection.take_rooms() {
             self.hub.leave(connection, &room, reason.leave());
         }
-        self.settle_online(&connection.user);
-        self.metrics.connections.dec();
-        self.metrics.closed(reason);
+        if connection.transport == Transport::Poll {
+            self.settle_online_later(&connection.user);
+        } else {
+            self.settle_online(&connection.user);
+        }
+        self.metrics.of(connection.transport).connections.dec();
+        self.metrics.closed(connection.transport, reason);
+    }
+
+    /// As [`settle_online`](Self::settle_online) after the time within which a poll is followed by the next: in between the user is still there.
+    fn settle_online_later(self: &Arc<Self>, user: &UserId) {
+        let ttl = Duration::from_secs(u64::from(self.settings().config.presence.ttl_seconds));
+        let (gateway, user) = (Arc::clone(self), user.clone());
+        let settling = async move {
+            tokio::time::sleep(ttl).await;
+            gateway.settle_online(&user);
+        };
+        let stopping = self.stopping.clone();
+        self.tracker
+            .spawn(stopping.run_until_cancelled_owned(settling));
     }
 
     /// Tells the broker whether a user is online, in its own time. Calls of one user never overtake each other.

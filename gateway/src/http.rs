@@ -15,6 +15,7 @@ use self::routes::{Route, Routes};
 use crate::dialect::{ErrorCode, Failure};
 use crate::gateway::Gateway;
 
+mod admission;
 mod body;
 mod caller;
 pub mod control;
@@ -22,11 +23,14 @@ pub mod cors;
 pub mod limits;
 mod openapi;
 mod path;
+pub mod poll;
 mod publish;
 pub mod rooms;
 pub mod routes;
+pub mod sse;
 pub mod token;
 pub mod users;
+mod wanted;
 pub mod ws;
 
 /// The public port; `extra` paths stand under the same checks.
@@ -64,7 +68,10 @@ pub fn server_api(gateway: &Arc<Gateway>) -> Router {
 fn routes(side: Side) -> Routes {
     let both = rooms::routes().and(users::routes());
     match side {
-        Side::Public => both.and(ws::routes()),
+        Side::Public => both
+            .and(ws::routes())
+            .and(sse::routes())
+            .and(poll::routes()),
         Side::Server => both
             .and(rooms::server_routes())
             .and(control::routes())
@@ -138,20 +145,20 @@ impl Failure {
 
     fn status(&self) -> StatusCode {
         match self.code {
-            ErrorCode::BadRequest | ErrorCode::InvalidRoom | ErrorCode::InvalidId => {
-                StatusCode::BAD_REQUEST
-            }
+            ErrorCode::BadRequest
+            | ErrorCode::InvalidRoom
+            | ErrorCode::InvalidId
+            | ErrorCode::TooManyRooms => StatusCode::BAD_REQUEST,
             ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
-            ErrorCode::Forbidden
-            | ErrorCode::NotJoined
-            | ErrorCode::TooManyRooms
-            | ErrorCode::RoomFull => StatusCode::FORBIDDEN,
+            ErrorCode::Forbidden | ErrorCode::NotJoined | ErrorCode::RoomFull => {
+                StatusCode::FORBIDDEN
+            }
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
             ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::RateLimited | ErrorCode::TooManyConnections => StatusCode::TOO_MANY_REQUESTS,
             // The publish may have happened: 504 tells that the answer, not the request, got lost.
             ErrorCode::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
             ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

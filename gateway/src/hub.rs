@@ -113,10 +113,11 @@ impl Hub {
         reference: &Reference,
     ) -> Result<(), Failure> {
         let (room, ticket) = self.rooms.enter(name, connection, policy);
-        let entry = Entry {
+        let mut entry = Entry {
             hub: self,
             connection,
             room: &room,
+            leave: Leave::Linger,
         };
         self.activate(&room)
             .await
@@ -130,6 +131,7 @@ impl Hub {
                 && let Some(max) = policy.max_members
                 && room.count().is_some_and(|count| count > max)
             {
+                entry.leave = Leave::Now;
                 return Err(Failure::new(
                     ErrorCode::RoomFull,
                     format!("the room {name} has its {max} members"),
@@ -310,6 +312,8 @@ struct Entry<'a> {
     hub: &'a Arc<Hub>,
     connection: &'a Arc<Connection>,
     room: &'a Arc<Room>,
+    /// A client that goes while it joins may have been here a moment ago, and may be back in the next.
+    leave: Leave,
 }
 
 impl Entry<'_> {
@@ -321,7 +325,7 @@ impl Entry<'_> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         self.connection.remove_room(&self.room.name);
-        let Some(told) = self.room.exit(self.connection.id, Leave::Now) else {
+        let Some(told) = self.room.exit(self.connection.id, self.leave) else {
             return;
         };
         if told {

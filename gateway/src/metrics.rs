@@ -13,24 +13,28 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::broker::BrokerMetrics;
+use crate::connection::Transport;
 use crate::dialect::{CloseReason, GapReason};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// The one transport so far.
-pub const WEBSOCKET: &str = "websocket";
+/// What is counted for each transport.
+#[derive(Debug)]
+pub struct TransportMetrics {
+    pub connections: Gauge,
+    pub connections_opened: Counter,
+    pub messages_delivered: Counter,
+}
 
 /// All metrics of a gateway.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    pub connections: Gauge,
+    transports: [TransportMetrics; Transport::ALL.len()],
     connections_closed: Family<Labels<2>, Counter>,
-    pub connections_opened: Counter,
     pub handshake_seconds: Histogram,
     handshakes_refused: Family<Labels<1>, Counter>,
     pub messages_published: Counter,
-    pub messages_delivered: Counter,
     pub delivery_latency_seconds: Histogram,
     pub signals: Counter,
     pub outbox_bytes: Gauge,
@@ -60,18 +64,23 @@ fn latency() -> Histogram {
 impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("rotunda");
-        let transport = || Family::<Labels<1>, Gauge>::default();
-        let connections = transport();
+        let connections = Family::<Labels<1>, Gauge>::default();
         let opened = Family::<Labels<1>, Counter>::default();
         let delivered = Family::<Labels<1>, Counter>::default();
+        let transports = Transport::ALL.map(|transport| {
+            let label = [("transport", transport.as_str())];
+            TransportMetrics {
+                connections: connections.get_or_create_owned(&label),
+                connections_opened: opened.get_or_create_owned(&label),
+                messages_delivered: delivered.get_or_create_owned(&label),
+            }
+        });
         let metrics = Self {
-            connections: connections.get_or_create_owned(&[("transport", WEBSOCKET)]),
-            connections_opened: opened.get_or_create_owned(&[("transport", WEBSOCKET)]),
+            transports,
             connections_closed: Family::default(),
             handshake_seconds: latency(),
             handshakes_refused: Family::default(),
             messages_published: Counter::default(),
-            messages_delivered: delivered.get_or_create_owned(&[("transport", WEBSOCKET)]),
             delivery_latency_seconds: latency(),
             signals: Counter::default(),
             outbox_bytes: Gauge::default(),
@@ -189,9 +198,18 @@ impl Metrics {
         }
     }
 
-    pub fn closed(&self, reason: CloseReason) {
+    /// What is counted for a transport.
+    pub fn of(&self, transport: Transport) -> &TransportMetrics {
+        // They stand in the order of the declaration.
+        &self.transports[transport as usize]
+    }
+
+    pub fn closed(&self, transport: Transport, reason: CloseReason) {
         self.connections_closed
-            .get_or_create(&[("transport", WEBSOCKET), ("reason", reason.reason())])
+            .get_or_create(&[
+                ("transport", transport.as_str()),
+                ("reason", reason.reason()),
+            ])
             .inc();
         if reason == CloseReason::SlowConsumer {
             self.dropped
@@ -252,13 +270,15 @@ mod tests {
     #[test]
     fn the_names_are_those_of_the_design() {
         let metrics = Metrics::new();
-        metrics.closed(CloseReason::SlowConsumer);
+        metrics.closed(Transport::WebSocket, CloseReason::SlowConsumer);
         metrics.gap(GapReason::Trimmed);
         metrics.recovery(true);
         metrics.reload(true);
         let text = metrics.render();
         for name in [
             "rotunda_connections{transport=\"websocket\"} 0",
+            "rotunda_connections{transport=\"sse\"} 0",
+            "rotunda_connections{transport=\"poll\"} 0",
             "rotunda_connections_opened_total{transport=\"websocket\"} 0",
             "rotunda_connections_closed_total{transport=\"websocket\",reason=\"slow_consumer\"} 1",
             "rotunda_handshake_seconds_count 0",

@@ -331,6 +331,15 @@ impl Room {
             .is_some_and(|subscriber| subscriber.ticket == ticket)
     }
 
+    /// Whether a connection hasn't been told all of the past that it asked for yet.
+    pub fn is_replaying_to(&self, connection: ConnectionId) -> bool {
+        self.state
+            .lock()
+            .subscribers
+            .get(&connection)
+            .is_some_and(|subscriber| !matches!(subscriber.phase, Phase::Live { .. }))
+    }
+
     /// Takes over a new policy. Returns the users whose presence the broker must hear of.
     pub fn set_policy(&self, policy: Arc<Policy>) -> Vec<UserId> {
         let mut guard = self.state.lock();

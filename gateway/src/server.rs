@@ -1,25 +1,37 @@
-//! The ports: sockets, HTTP/1.1 on them, and the upgrade to raw streams.
+//! The ports: sockets, HTTP/1.1 on them, and handing streams over to those who go on without HTTP.
 //!
 //! hyper serves each connection in a task of the gateway's tracker, with a limit on how long a request's head may take. It knows no routes:
-//! those come as a router.
+//! those come as a router. A response that carries a [`Takeover`] is the last that HTTP has to do with its stream.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+
+mod takeover;
+
+pub use takeover::Takeover;
+use takeover::{Handover, Watched};
 
 /// The kernel takes the smaller of this and `somaxconn`. A short backlog makes connects of a crowd wait a second for their retry.
 const BACKLOG: u32 = 65_535;
@@ -83,7 +95,9 @@ pub async fn serve_within(
         match accepted {
             Ok((stream, peer)) => {
                 let (router, stop) = (router.clone(), stop.clone());
-                tracker.spawn(serve_connection(timeouts, stream, peer, router, stop));
+                let serving =
+                    serve_connection(timeouts, stream, peer, router, tracker.clone(), stop);
+                tracker.spawn(serving);
             }
             Err(error) => {
                 tracing::warn!(%error, "can't accept a connection");
@@ -98,37 +112,75 @@ async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
+    tracker: TaskTracker,
     stop: CancellationToken,
 ) {
     // Frames are small and must not wait for each other.
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    if let Some((handover, mut stream, read_ahead)) =
+        speak_http(timeouts, stream, peer, router, stop).await
+        && let Some(session) = handover.begin(&mut stream).await
+    {
+        // In a task of its own, so that what HTTP held is not held for as long as the session lasts.
+        tracker.spawn(session(stream, read_ahead));
+    }
+}
+
+/// Serves requests until the connection ends, or until one of them takes it over: then returns the stream, and what was read of it already.
+async fn speak_http(
+    timeouts: Timeouts,
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    stop: CancellationToken,
+) -> Option<(Handover, TcpStream, Bytes)> {
+    let slot: Arc<Mutex<Option<Handover>>> = Arc::default();
+    let taken = Arc::clone(&slot);
     let service = service_fn(move |request: Request<Incoming>| {
-        let router = router.clone();
+        let (router, slot) = (router.clone(), Arc::clone(&slot));
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             tracing::debug!(method = %request.method(), path = request.uri().path(), "request");
-            let response: Result<_, Infallible> = router.oneshot(request).await;
-            response
+            let Ok(mut response) = router.oneshot(request).await;
+            if let Some(handover) = Handover::of(&mut response) {
+                // hyper never sees this answer: the loop below finds the slot filled and takes the stream away.
+                *slot.lock() = Some(handover);
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(response)
         }
     });
-    let connection = http1::Builder::new()
+    let (stream, blocked) = Watched::new(stream);
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.head)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        .serve_connection(TokioIo::new(stream), service);
+    let mut stopped = pin!(stop.cancelled());
+    let mut stopping = false;
+    let served = poll_fn(|context| {
+        if !stopping && stopped.as_mut().poll(context).is_ready() {
+            stopping = true;
+            Pin::new(&mut connection).graceful_shutdown();
         }
-    };
+        match Pin::new(&mut connection).poll(context) {
+            Poll::Ready(served) => Poll::Ready(served),
+            // Answers to requests before this one go out first.
+            Poll::Pending if taken.lock().is_some() && !blocked.load(Ordering::Relaxed) => {
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "an HTTP connection ended badly");
+        return None;
     }
+    let handover = taken.lock().take()?;
+    let parts = connection.into_parts();
+    Some((handover, parts.io.into_inner().into_inner(), parts.read_buf))
 }

@@ -15,7 +15,7 @@ use crate::broker::NoBrokerMetrics;
 use crate::broker::contract::eventually;
 use crate::broker::redis::{RedisBroker, RedisOptions, RedisUrl};
 use crate::config::{Files, Settings};
-use crate::connection::Connection;
+use crate::connection::{Connection, Transport};
 use crate::dialect::CloseReason;
 use crate::gateway::Gateway;
 use crate::ids::{Position, UserId};
@@ -108,7 +108,7 @@ impl Client {
             expires_at: None,
         };
         let mut client = Self {
-            connection: gateway.connected(identity).unwrap(),
+            connection: gateway.connected(identity, Transport::WebSocket).unwrap(),
             frames: VecDeque::new(),
         };
         client.drain();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::Rng;
+use rotunda_crds::config::HeartbeatConfig;
 use tokio::time::Instant;
 
 /// Far enough to be never, near enough not to overflow.
@@ -30,6 +31,16 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
+    /// As configured.
+    pub fn of(config: &HeartbeatConfig, now: Instant) -> Self {
+        let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds.max(1)));
+        Self::new(
+            seconds(config.interval_seconds),
+            seconds(config.timeout_seconds),
+            now,
+        )
+    }
+
     /// The first ping comes anywhere within the interval, so that connections that came together don't ping together.
     pub fn new(interval: Duration, timeout: Duration, now: Instant) -> Self {
         let first = interval.mul_f64(rand::rng().random_range(0.5..=1.0));

@@ -117,13 +117,16 @@ mod tests {
 
     use super::*;
     use crate::auth::Identity;
-    use crate::connection::Backlog;
+    use crate::connection::{Backlog, Transport};
 
     #[test]
     fn a_user_has_at_most_as_many_connections_as_allowed() {
         let registry = Registry::default();
         let identity = Identity::anonymous();
-        let connect = || Connection::new(identity.clone(), 1000, Backlog::new(Gauge::default()));
+        let connect = || {
+            let backlog = Backlog::new(Gauge::default());
+            Connection::new(identity.clone(), Transport::Sse, 1000, backlog)
+        };
         let (first, second) = (connect(), connect());
         registry.insert(&first, 1).unwrap();
         assert_eq!(registry.insert(&second, 1), Err(TooManyConnections));

@@ -85,11 +85,7 @@ where
     let settings = gateway.settings();
     let config = &settings.config;
     let now = Instant::now();
-    let mut heartbeat = Heartbeat::new(
-        Duration::from_secs(u64::from(config.heartbeat.interval_seconds.max(1))),
-        Duration::from_secs(u64::from(config.heartbeat.timeout_seconds.max(1))),
-        now,
-    );
+    let mut heartbeat = Heartbeat::of(&config.heartbeat, now);
     heartbeat.expires_in(connection.identity().remaining(SystemTime::now()), now);
     let mut rates = RateLimits::new(&config.limits, now.into_std());
     drop(settings);

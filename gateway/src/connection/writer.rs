@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
+use super::Transport;
 use super::outbox::{Outbox, Queued};
 use crate::metrics::Metrics;
 
@@ -151,6 +152,7 @@ impl Writer {
         }
         if frames > 0 {
             outbox.written(frames, bytes);
+            let metrics = metrics.of(Transport::WebSocket);
             metrics.messages_delivered.inc_by(frames as u64);
         }
     }

@@ -9,6 +9,8 @@ pub enum CloseReason {
     Client,
     /// The client went without a clean close: another code, or the network dropped.
     Lost,
+    /// A poll was answered.
+    Answered,
     /// The process stops without a drain.
     GoingAway,
     /// A drain's time is over.
@@ -44,6 +46,7 @@ impl CloseReason {
     pub const ALL: &[Self] = &[
         Self::Client,
         Self::Lost,
+        Self::Answered,
         Self::GoingAway,
         Self::Drained,
         Self::Protocol,
@@ -63,7 +66,7 @@ impl CloseReason {
     /// The close code, as in the protocol's table.
     pub const fn code(self) -> u16 {
         match self {
-            Self::Client | Self::Lost => 1000,
+            Self::Client | Self::Lost | Self::Answered => 1000,
             Self::GoingAway => 1001,
             Self::Protocol => 1002,
             Self::NotUtf8 => 1007,
@@ -84,7 +87,7 @@ impl CloseReason {
     /// What the close frame says. At most 123 bytes, the room that a control frame leaves (RFC 6455, section 5.5).
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Client | Self::Lost => "",
+            Self::Client | Self::Lost | Self::Answered => "",
             Self::GoingAway => "the gateway is going away",
             Self::Drained => "the gateway was drained; reconnect",
             Self::Protocol => "the WebSocket protocol was broken",
@@ -106,6 +109,7 @@ impl CloseReason {
         match self {
             Self::Client => "client",
             Self::Lost => "lost",
+            Self::Answered => "answered",
             Self::GoingAway => "going_away",
             Self::Drained => "drained",
             Self::Protocol => "protocol",
@@ -130,6 +134,14 @@ impl CloseReason {
             Self::Client | Self::HeartbeatTimeout | Self::Forbidden => Leave::Now,
             _ => Leave::Linger,
         }
+    }
+
+    /// Whether the client must not come back by itself, with all else unchanged.
+    pub const fn bars_return(self) -> bool {
+        matches!(
+            self,
+            Self::Malformed(_) | Self::Forbidden | Self::TooManyConnections | Self::FrameTooLarge
+        )
     }
 
     /// Whether what is still queued may go out first. A slow consumer's queue is thrown away, and what broke the protocol gets nothing more.
@@ -159,6 +171,7 @@ mod tests {
             match reason {
                 CloseReason::Client
                 | CloseReason::Lost
+                | CloseReason::Answered
                 | CloseReason::GoingAway
                 | CloseReason::Drained
                 | CloseReason::Protocol

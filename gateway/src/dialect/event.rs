@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::failure::Failure;
-use super::frame::{Frame, FrameBuilder};
+use super::frame::{Frame, FrameBuilder, Mark};
 use super::words::words;
 use crate::broker::{Members, Message, PresenceChange};
 use crate::history::Page;
@@ -103,6 +103,12 @@ pub struct Joined {
 pub fn joined(reference: &Reference, room: &RoomName, joined: &Joined) -> Frame {
     let mut frame = answer(EventKind::Joined, reference, room);
     frame
+        .mark(match joined.recovered {
+            None => Mark::Starts(joined.id),
+            Some(true) => Mark::Resumes(joined.id),
+            // The gap that follows moves on: whoever is cut off before it must be told again.
+            Some(false) => Mark::Stays,
+        })
         .raw(r#","id":""#)
         .raw(&joined.id.to_string())
         .raw("\"");
@@ -133,7 +139,10 @@ pub fn left(reference: &Reference, room: &RoomName, reason: Option<&str>) -> Fra
 /// A stored message.
 pub fn message(room: &RoomName, message: &Message) -> Frame {
     let mut frame = start(EventKind::Message, 96 + room.len() + message.body.len());
-    frame.raw(r#","room":""#).raw(room).raw("\",");
+    frame
+        .room(room)
+        .raw(",")
+        .mark(Mark::Moves(message.position));
     message_members(&mut frame, message);
     frame.raw("}");
     frame.finish()
@@ -153,12 +162,7 @@ fn message_members(frame: &mut FrameBuilder, message: &Message) {
 /// A signal.
 pub fn signal(room: &RoomName, body: &[u8]) -> Frame {
     let mut frame = start(EventKind::Signal, 48 + room.len() + body.len());
-    frame
-        .raw(r#","room":""#)
-        .raw(room)
-        .raw("\",")
-        .bytes(body)
-        .raw("}");
+    frame.room(room).raw(",").bytes(body).raw("}");
     frame.finish()
 }
 
@@ -179,7 +183,7 @@ pub fn presence(room: &RoomName, change: &PresenceChange, names: bool) -> Frame 
         EventKind::Presence,
         96 + room.len() + 48 * (change.joined.len() + change.left.len()),
     );
-    frame.raw(r#","room":""#).raw(room).raw("\"");
+    frame.room(room);
     if names {
         let joined: Vec<_> = change
             .joined
@@ -208,7 +212,7 @@ pub fn presence(room: &RoomName, change: &PresenceChange, names: bool) -> Frame 
 pub fn all_present(room: &RoomName, members: &Members) -> Frame {
     let size = 96 + room.len() + 32 * members.members.len();
     let mut frame = start(EventKind::Presence, size);
-    frame.raw(r#","room":""#).raw(room).raw("\"");
+    frame.room(room);
     write_members(&mut frame, members);
     frame.raw("}");
     frame.finish()
@@ -217,10 +221,16 @@ pub fn all_present(room: &RoomName, members: &Members) -> Frame {
 /// Messages that can't be had: those after `after` up to and with `next`.
 pub fn gap(room: &RoomName, after: Position, next: Position, reason: GapReason) -> Frame {
     let mut frame = start(EventKind::Gap, 128 + room.len());
+    // One that skips nothing is only news.
+    let mark = if after == next {
+        Mark::Stays
+    } else {
+        Mark::Moves(next)
+    };
     frame
-        .raw(r#","room":""#)
-        .raw(room)
-        .raw(r#"","after":""#)
+        .room(room)
+        .mark(mark)
+        .raw(r#","after":""#)
         .raw(&after.to_string());
     frame
         .raw(r#"","next":""#)
@@ -259,7 +269,7 @@ pub fn history(reference: &Reference, room: &RoomName, page: &Page) -> Frame {
 /// The same page as an HTTP answer.
 pub fn history_page(page: &Page) -> Vec<u8> {
     let bodies: usize = page.messages.iter().map(|m| m.body.len() + 64).sum();
-    let mut frame = FrameBuilder::with_capacity(64 + bodies);
+    let mut frame = FrameBuilder::with_capacity(EventKind::History, 64 + bodies);
     frame.raw("{");
     write_page(&mut frame, page);
     frame.raw("}");
@@ -322,7 +332,7 @@ pub fn error(reference: &Reference, room: Option<&RoomName>, failure: &Failure) 
     let mut frame = start(EventKind::Error, 128 + failure.message.len());
     write_reference(&mut frame, reference);
     if let Some(room) = room {
-        frame.raw(r#","room":""#).raw(room).raw("\"");
+        frame.room(room);
     }
     frame
         .raw(r#","code":""#)
@@ -355,7 +365,7 @@ pub fn heartbeat() -> Frame {
 
 /// `{"type":…` without the closing brace. Every frame starts here, so that none has a type outside [`EventKind`].
 fn start(kind: EventKind, capacity: usize) -> FrameBuilder {
-    let mut frame = FrameBuilder::with_capacity(capacity);
+    let mut frame = FrameBuilder::with_capacity(kind, capacity);
     frame.raw(r#"{"type":""#).raw(kind.as_str()).raw("\"");
     frame
 }
@@ -364,7 +374,7 @@ fn start(kind: EventKind, capacity: usize) -> FrameBuilder {
 fn answer(kind: EventKind, reference: &Reference, room: &RoomName) -> FrameBuilder {
     let mut frame = start(kind, 128 + room.len());
     write_reference(&mut frame, reference);
-    frame.raw(r#","room":""#).raw(room).raw("\"");
+    frame.room(room);
     frame
 }
 

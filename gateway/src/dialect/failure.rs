@@ -20,6 +20,7 @@ words! {
         TooLarge = "too_large",
         TooManyRooms = "too_many_rooms",
         RoomFull = "room_full",
+        TooManyConnections = "too_many_connections",
         RateLimited = "rate_limited",
         OutcomeUnknown = "outcome_unknown",
         Unavailable = "unavailable",

@@ -7,6 +7,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prometheus_client::metrics::gauge::Gauge;
+use rotunda_crds::RoomName;
+
+use super::event::EventKind;
+use crate::ids::Position;
 
 /// The largest header of an unmasked frame: two bytes and a 64 bit length.
 const MAX_HEADER: usize = 10;
@@ -23,6 +27,31 @@ struct Inner {
     bytes: Bytes,
     header: u8,
     counted: OnceLock<Gauge>,
+    kind: EventKind,
+    mark: Mark,
+    /// Where in the JSON the room's name stands.
+    room: NameRange,
+}
+
+/// What a frame does to the place of whoever reads its room. Transports with a cursor of their own follow it; a WebSocket's client reads
+/// the same from the frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mark {
+    /// The place stays.
+    #[default]
+    Stays,
+    /// The stream starts after this position.
+    Starts(Position),
+    /// It goes on after the position that the client gave.
+    Resumes(Position),
+    /// All up to and with this position has been told.
+    Moves(Position),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct NameRange {
+    start: u16,
+    length: u8,
 }
 
 impl Drop for Inner {
@@ -52,6 +81,22 @@ impl Frame {
         &self.0.bytes[usize::from(self.0.header)..]
     }
 
+    /// What it tells.
+    pub fn kind(&self) -> EventKind {
+        self.0.kind
+    }
+
+    /// What it does to the reader's place in [`room`](Self::room).
+    pub fn mark(&self) -> Mark {
+        self.0.mark
+    }
+
+    /// The name of the room it is about; empty for none.
+    pub fn room(&self) -> &[u8] {
+        let start = usize::from(self.0.room.start);
+        &self.json()[start..start + usize::from(self.0.room.length)]
+    }
+
     /// What the frame takes in a queue.
     pub fn len(&self) -> usize {
         self.0.bytes.len()
@@ -76,44 +121,71 @@ fn as_gauge(bytes: usize) -> i64 {
 }
 
 /// Builds a frame's JSON with room for the header in front.
-pub(super) struct FrameBuilder(BytesMut);
+pub(super) struct FrameBuilder {
+    bytes: BytesMut,
+    kind: EventKind,
+    mark: Mark,
+    room: NameRange,
+}
 
 impl FrameBuilder {
-    pub(super) fn with_capacity(json: usize) -> Self {
+    pub(super) fn with_capacity(kind: EventKind, json: usize) -> Self {
         let mut bytes = BytesMut::with_capacity(MAX_HEADER + json);
         bytes.put_bytes(0, MAX_HEADER);
-        Self(bytes)
+        Self {
+            bytes,
+            kind,
+            mark: Mark::default(),
+            room: NameRange::default(),
+        }
+    }
+
+    pub(super) fn mark(&mut self, mark: Mark) -> &mut Self {
+        self.mark = mark;
+        self
+    }
+
+    /// `,"room":"…"`. A name's alphabet has nothing that JSON would escape.
+    pub(super) fn room(&mut self, name: &RoomName) -> &mut Self {
+        self.raw(r#","room":""#);
+        // What stands in front is short, and a name has at most 200 bytes.
+        self.room = NameRange {
+            start: u16::try_from(self.bytes.len() - MAX_HEADER).unwrap_or_default(),
+            length: u8::try_from(name.len()).unwrap_or_default(),
+        };
+        self.raw(name).raw("\"")
     }
 
     pub(super) fn raw(&mut self, text: &str) -> &mut Self {
-        self.0.extend_from_slice(text.as_bytes());
+        self.bytes.extend_from_slice(text.as_bytes());
         self
     }
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         self
     }
 
     /// Anything that serde can write: strings with their quotes and escapes, numbers, whole objects.
     pub(super) fn json(&mut self, value: &(impl serde::Serialize + ?Sized)) -> &mut Self {
-        serde_json::to_writer((&mut self.0).writer(), value)
+        serde_json::to_writer((&mut self.bytes).writer(), value)
             .expect("plain data into memory can't fail");
         self
     }
 
     pub(super) fn finish(mut self) -> Frame {
-        let length = self.0.len() - MAX_HEADER;
+        let length = self.bytes.len() - MAX_HEADER;
         let (header, size) = encode_header(length);
         let start = MAX_HEADER - size;
-        self.0[start..MAX_HEADER].copy_from_slice(&header[..size]);
-        let bytes = self.0.freeze().slice(start..);
-        // `size` is at most 10.
-        let header = u8::try_from(size).unwrap_or_default();
+        self.bytes[start..MAX_HEADER].copy_from_slice(&header[..size]);
         Frame(Arc::new(Inner {
-            bytes,
-            header,
+            bytes: self.bytes.freeze().slice(start..),
+            // `size` is at most 10.
+            header: u8::try_from(size).unwrap_or_default(),
             counted: OnceLock::new(),
+            kind: self.kind,
+            mark: self.mark,
+            room: self.room,
         }))
     }
 }
@@ -150,7 +222,7 @@ mod tests {
             (65_535, vec![0x81, 126, 255, 255]),
             (65_536, vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
-            let mut builder = FrameBuilder::with_capacity(length);
+            let mut builder = FrameBuilder::with_capacity(EventKind::Message, length);
             builder.raw(&"x".repeat(length));
             let frame = builder.finish();
             assert_eq!(frame.len(), header.len() + length);
@@ -162,7 +234,7 @@ mod tests {
     #[test]
     fn a_frame_counts_once_until_nobody_holds_it() {
         let gauge = Gauge::default();
-        let frame = FrameBuilder::with_capacity(0).finish();
+        let frame = FrameBuilder::with_capacity(EventKind::Heartbeat, 0).finish();
         let copy = frame.clone();
         frame.count_in(&gauge);
         copy.count_in(&gauge);

@@ -1,7 +1,7 @@
 //! `GET /v1/ws`: from an HTTP request to a running connection.
 //!
 //! What a script in a browser must be able to tell apart is answered after the upgrade, as a close code; what must not get that far (a
-//! foreign page, a full gateway) is refused before it. The upgraded stream is taken from hyper and owned from then on.
+//! foreign page, a full gateway) is refused before it. The stream is taken over from hyper and owned from then on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,24 +11,21 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::Instrument;
 
 use super::routes::Routes;
 use super::token::{self, Offer, query_values};
+use super::{admission, wanted};
 use crate::connection::session::{self, Wishes};
 use crate::connection::socket::Socket;
-use crate::connection::{Connection, Outbox};
+use crate::connection::{Connection, Outbox, Transport};
 use crate::dialect::command;
 use crate::dialect::{CloseReason, ErrorCode, Failure, SUBPROTOCOL, event};
 use crate::gateway::Gateway;
+use crate::server::Takeover;
 use crate::shutdown;
-
-/// How long hyper may take to hand over the stream after the answer.
-const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a refused connection may take to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -36,15 +33,12 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// A frame may be larger than the largest message by this: the rest of its members.
 const FRAME_OVERHEAD: usize = 16 * 1024;
 
-/// When a client that met a full gateway should come back.
-const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
-
 pub(super) fn routes() -> Routes {
     Routes::default().get("/v1/ws", upgrade)
 }
 
 /// Answers a request for a WebSocket.
-pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) -> Response {
+pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let started = Instant::now();
     let Some(accept) = accept_key(request.method(), request.headers()) else {
         let failure = Failure::new(
@@ -61,20 +55,8 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) 
         );
         return response;
     };
-    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return Failure::new(ErrorCode::BadRequest, "this connection can't be upgraded")
-            .into_response();
-    };
-    if gateway.is_full() {
-        gateway.metrics.refused("full");
-        return Failure {
-            retry_after: Some(FULL_RETRY_AFTER),
-            ..Failure::new(
-                ErrorCode::Unavailable,
-                "this gateway has as many connections as it takes; try again",
-            )
-        }
-        .into_response();
+    if let Err(failure) = admission::has_room(&gateway) {
+        return failure.into_response();
     }
     let settings = gateway.settings();
     let token = token::find(request.headers(), request.uri());
@@ -94,25 +76,25 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, mut request: Request) 
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0);
     let max_frame = settings.config.limits.message_bytes as usize + FRAME_OVERHEAD;
-    let task_gateway = Arc::clone(&gateway);
-    gateway.tracker.spawn(async move {
-        let Some((stream, read_ahead)) = take_stream(upgrade).await else {
-            return task_gateway.metrics.refused("lost");
-        };
+    let mut response = switching_protocols(&accept, Offer::of(request.headers()).named);
+    let takeover = Takeover::new(async move |stream, read_ahead| {
         let socket = Box::new(Socket::new(stream, &read_ahead, max_frame));
-        let connection = match admitted.and_then(|identity| task_gateway.connected(identity)) {
+        let connected =
+            admitted.and_then(|identity| gateway.connected(identity, Transport::WebSocket));
+        let connection = match connected {
             Ok(connection) => connection,
-            Err(reason) => return refuse(&task_gateway, socket, reason).await,
+            Err(reason) => return refuse(&gateway, socket, reason).await,
         };
-        task_gateway
+        gateway
             .metrics
             .handshake_seconds
             .observe(started.elapsed().as_secs_f64());
         // A task of its own, so that what the handshake held is not held for as long as the connection lasts.
-        let session = run(Arc::clone(&task_gateway), connection, socket, wishes, peer);
-        task_gateway.tracker.spawn(session);
+        let session = run(Arc::clone(&gateway), connection, socket, wishes, peer);
+        gateway.tracker.spawn(session);
     });
-    switching_protocols(&accept, Offer::of(request.headers()).named)
+    response.extensions_mut().insert(takeover);
+    response
 }
 
 async fn run(
@@ -142,15 +124,6 @@ async fn refuse(gateway: &Gateway, mut socket: Box<Socket<TcpStream>>, reason: C
     let nothing = Outbox::new(0, Arc::clone(&gateway.backlog));
     let closing = socket.close(reason, &nothing, &gateway.metrics);
     tokio::time::timeout(REFUSAL_TIMEOUT, closing).await.ok();
-}
-
-async fn take_stream(upgrade: OnUpgrade) -> Option<(TcpStream, bytes::Bytes)> {
-    let upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade)
-        .await
-        .ok()?
-        .ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
 }
 
 /// What proves that the request was understood (RFC 6455, section 4.2); `None` when it isn't one for a WebSocket.
@@ -190,19 +163,17 @@ fn switching_protocols(accept: &str, named: bool) -> Response {
     response
 }
 
-/// The rooms to join at once. Each `last_seen_id` belongs to the `room` at the same place; an empty one stands for none.
+/// The rooms to join at once. Each `last_seen_id` belongs to the `room` at the same place, unless it is one for all; an empty one stands for
+/// none.
 pub fn wishes(uri: &Uri) -> Wishes {
     let mut wishes = Wishes {
         heartbeat_frames: query_values(uri, "heartbeat").any(|value| value == "1"),
         ..Wishes::default()
     };
-    let mut cursors = query_values(uri, "last_seen_id");
-    for room in query_values(uri, "room") {
-        let cursor = cursors.next().filter(|cursor| !cursor.is_empty());
+    let ids: Vec<_> = query_values(uri, "last_seen_id").collect();
+    for (place, room) in query_values(uri, "room").enumerate() {
         let wish = command::room_name(Some(&room)).and_then(|room| {
-            let last_seen = cursor
-                .map(|id| command::position("last_seen_id", &id))
-                .transpose()?;
+            let last_seen = wanted::last_seen(&ids, place, &room)?;
             Ok((room, last_seen))
         });
         match wish {

@@ -174,6 +174,11 @@ impl TestGateway {
         encode(&Header::default(), &claims, &key).unwrap()
     }
 
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.client
+    }
+
     pub(crate) fn url(&self, query: &str) -> String {
         format!("ws://{}/v1/ws?{query}", self.client)
     }
@@ -215,6 +220,14 @@ impl TestGateway {
     pub(crate) async fn http(&self, user: &str, request: &str, body: &str) -> Answer {
         let bearer = format!("authorization: Bearer {}\r\n", self.token(user));
         exchange(self.client, request, &bearer, body).await
+    }
+
+    /// Publishes by a request, and returns the message's id.
+    pub(crate) async fn publish(&self, user: &str, room: &str, data: &str) -> String {
+        let request = format!("POST /v1/rooms/{room}/messages");
+        let body = format!("{{\"data\":{data}}}");
+        let answer = self.http(user, &request, &body).await;
+        answer.json()["id"].as_str().unwrap().to_owned()
     }
 
     pub(crate) async fn http_with(&self, headers: &str, request: &str, body: &str) -> Answer {

@@ -22,5 +22,8 @@ mod redis;
 mod rooms;
 #[cfg(test)]
 mod server_api;
+mod sse;
+#[cfg(test)]
+mod stream;
 mod stubborn;
 mod violations;

@@ -14,6 +14,7 @@ use self::cases::{Caller, Cases};
 use self::document::Document;
 use crate::gateway::{API_KEY, TestGateway, config, eventually};
 use crate::redis::Redis;
+use crate::stream::EventSource;
 
 #[tokio::test]
 async fn a_gateway_serves_it_to_whoever_reaches_the_server_api() {
@@ -41,6 +42,8 @@ const REMOVE: &str = "POST /v1/rooms/{room}/members/{user}/remove";
 const PUBLISH: &str = "POST /v1/publish";
 const DESCRIPTION: &str = "GET /v1/openapi.json";
 const SOCKET: &str = "GET /v1/ws";
+const STREAM: &str = "GET /v1/sse";
+const POLL: &str = "GET /v1/poll";
 
 const DATA: &str = r#"{"data":{"text":"hi"},"key":"c0ffee"}"#;
 const WAVE: &str = r#"{"name":"wave","data":null}"#;
@@ -96,6 +99,7 @@ async fn every_operation_answers_as_described() {
     }
     server_requests(&mut cases, &gateway, &key).await;
     handshakes(&mut cases, &gateway, &alice).await;
+    streams_and_polls(&mut cases, &gateway, &alice).await;
     let mut tight = rooms();
     tight.limits.messages_per_second = 1;
     tight.limits.burst = 1;
@@ -343,6 +347,50 @@ async fn handshakes(cases: &mut Cases, gateway: &TestGateway, alice: &str) {
         .connect("bob", "room=lobby&last_seen_id=&heartbeat=1")
         .await;
     cases.seen.insert((SOCKET.to_owned(), Side::Public, 101));
+}
+
+/// What a client that listens without a WebSocket asks for, and all that it may be refused for.
+async fn streams_and_polls(cases: &mut Cases, gateway: &TestGateway, alice: &str) {
+    let with = |headers: &str| format!("{alice}{headers}");
+    let foreign = with("origin: https://evil.example\r\n");
+    let ended = with("last-event-id: .7-1\r\n");
+    let play = async |cases: &mut Cases, operation, headers: &str, query: &str, status| {
+        let caller = Caller {
+            side: Side::Public,
+            headers,
+        };
+        let (_, path) = str::split_once(operation, ' ').unwrap();
+        let path = format!("{path}?{query}");
+        cases
+            .play(gateway, caller.asks_at(operation, path, "", status))
+            .await;
+    };
+    for operation in [STREAM, POLL] {
+        play(cases, operation, alice, "", 400).await;
+        play(cases, operation, "", "room=lobby", 401).await;
+        play(cases, operation, &foreign, "room=lobby", 403).await;
+        let mut tight = rooms();
+        tight.limits.connections_per_user = 1;
+        gateway.reload(tight).await;
+        play(cases, operation, alice, "room=lobby", 429).await;
+        let mut full = rooms();
+        full.max_connections = 1;
+        gateway.reload(full).await;
+        play(cases, operation, alice, "room=lobby", 503).await;
+        gateway.reload(rooms()).await;
+    }
+    play(cases, STREAM, &ended, "room=lobby", 204).await;
+    play(
+        cases,
+        POLL,
+        alice,
+        "room=lobby&wait=0&last_seen_id=7-1",
+        200,
+    )
+    .await;
+    // A real client shows that it works; its answer never ends.
+    EventSource::open(gateway, "bob", "room=lobby&last_seen_id=").await;
+    cases.seen.insert((STREAM.to_owned(), Side::Public, 200));
 }
 
 /// Asks as often as it takes until the rate is used up.

@@ -10,8 +10,8 @@ use super::super::{
 };
 use super::Engine;
 use super::call::{Call, Repeat};
-use super::epoch::{OPENINGS, OpenEpoch, millis};
-use super::scripts::{DELETE, PUBLISH, PUBLISH_FULL};
+use super::epoch::{Expiries, OPENINGS, OpenEpoch, millis};
+use super::scripts::{DELETE, PUBLISH};
 use super::wire::{array, corrupt, encode_signal, number, position, text};
 
 impl Engine {
@@ -22,13 +22,15 @@ impl Engine {
     ) -> Result<Published, BrokerError> {
         for _ in 0..OPENINGS {
             let epoch = self.epoch(room, publication.retention).await?;
-            if epoch.wants_tending(publication.retention) {
-                self.tend(room, publication.retention).await?;
-                self.epochs.tended(room, publication.retention);
-            }
-            match self.try_publish(room, publication, &epoch).await? {
+            let renew = epoch.wants_renewal(publication.retention);
+            match self.try_publish(room, publication, &epoch, renew).await? {
                 Value::Nil => self.epochs.forget(room),
-                answer => return read_answer(answer),
+                answer => {
+                    if renew {
+                        self.epochs.renewed(room, publication.retention);
+                    }
+                    return read_answer(answer);
+                }
             }
         }
         Err(BrokerError::Unavailable(
@@ -42,28 +44,30 @@ impl Engine {
         room: &RoomName,
         publication: &Publication,
         epoch: &OpenEpoch,
+        renew: bool,
     ) -> Result<Value, BrokerError> {
-        let log = self.keys.log(room);
-        let usual = publication.key.is_none() && publication.rate_limit.is_none();
-        let (script, mut command) = if usual {
-            (&PUBLISH, PUBLISH.on(&[log]))
-        } else {
-            let mut keys = vec![log, self.keys.top(room)];
-            keys.extend(publication.key.as_ref().map(|_| self.keys.answers(room)));
-            (&PUBLISH_FULL, PUBLISH_FULL.on(&keys))
-        };
+        let mut keys = vec![self.keys.log(room)];
+        if publication.key.is_some() {
+            keys.push(self.keys.answers(room));
+        }
+        if publication.rate_limit.is_some() || renew {
+            keys.push(self.keys.top(room));
+        }
+        let retention = publication.retention;
+        let mut command = PUBLISH.on(&keys);
         command
             .arg(self.keys.channel(room))
-            .arg(format!("{}-*", epoch.epoch))
+            .arg(epoch.epoch)
             .arg(&*publication.body)
-            .arg(publication.retention.max_messages.max(1));
-        if !usual {
-            add_options(&mut command, publication);
+            .arg(retention.max_messages.max(1))
+            .arg(millis(retention.max_age).min(i64::MAX as u64));
+        if keys.len() > 1 {
+            add_options(&mut command, publication, renew);
         }
         let call = Call {
             slot: self.keys.slot(room),
             command: &command,
-            script: Some(script),
+            script: Some(&PUBLISH),
             repeat: if publication.key.is_some() {
                 Repeat::Safe
             } else {
@@ -124,7 +128,7 @@ impl Engine {
 }
 
 /// What the usual publish does without.
-fn add_options(command: &mut Cmd, publication: &Publication) {
+fn add_options(command: &mut Cmd, publication: &Publication, renew: bool) {
     match &publication.key {
         // The scope's length goes first, so that no scope and key together read as another's.
         Some(key) => command.arg(format!("{}:{}:{}", key.scope.len(), key.scope, key.key)),
@@ -135,6 +139,12 @@ fn add_options(command: &mut Cmd, publication: &Publication) {
         Some(limit) => command.arg(limit.max(1)),
         None => command.arg(""),
     };
+    if renew {
+        let expiries = Expiries::of(publication.retention);
+        command.arg(expiries.log_ms).arg(expiries.top_ms);
+    } else {
+        command.arg("").arg("");
+    }
 }
 
 /// Whether an answer stands for a message that is in the log.

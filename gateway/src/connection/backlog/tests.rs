@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::auth::Identity;
 use crate::broker::Message;
+use crate::connection::Transport;
 use crate::dialect::{Frame, event};
 use crate::testing::{at, room};
 
@@ -25,7 +26,12 @@ fn capped(cap: u64) -> Arc<Backlog> {
 }
 
 fn connect(backlog: &Arc<Backlog>, registry: &Registry) -> Arc<Connection> {
-    let connection = Connection::new(Identity::anonymous(), usize::MAX, Arc::clone(backlog));
+    let connection = Connection::new(
+        Identity::anonymous(),
+        Transport::Poll,
+        usize::MAX,
+        Arc::clone(backlog),
+    );
     registry.insert(&connection, 0).unwrap();
     connection
 }

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame, coding:
 use super::*;
 use crate::auth::Identity;
 use crate::broker::BrokerError;
+use crate::connection::Transport;
 use crate::testing::{FakeBroker, config, gateway, user};
 
 const MAX_FRAME: usize = 70_000;
@@ -41,7 +42,7 @@ fn serve_pipe(
     pipe: usize,
 ) -> (DuplexStream, JoinHandle<CloseReason>) {
     let (near, far) = tokio::io::duplex(pipe);
-    let connection = gateway.connected(identity).unwrap();
+    let connection = gateway.connected(identity, Transport::WebSocket).unwrap();
     let served = run(
         Arc::clone(gateway),
         connection,

@@ -61,6 +61,8 @@ impl Cases {
             let number = parameter["schema"]["type"] == "integer";
             let value = if number {
                 serde_json::from_str(value).unwrap()
+            } else if parameter["schema"]["type"] == "array" {
+                json!([value])
             } else {
                 json!(value)
             };

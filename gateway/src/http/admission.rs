@@ -1,0 +1,74 @@
+//! Who may listen: whether this gateway has room, whether its broker is there, and who asks. What each transport says before it begins.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, Uri};
+
+use super::token;
+use crate::auth::{AuthError, Identity};
+use crate::dialect::{ErrorCode, Failure};
+use crate::gateway::Gateway;
+
+/// When a client that met a full gateway should come back.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// When a client should come back whom something is missing for that is likely to return.
+const AWAY_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Refuses when the gateway has as many connections as it takes.
+pub(super) fn has_room(gateway: &Gateway) -> Result<(), Failure> {
+    if gateway.is_full() {
+        gateway.metrics.refused("full");
+        return Err(Failure {
+            retry_after: Some(FULL_RETRY_AFTER),
+            ..Failure::new(
+                ErrorCode::Unavailable,
+                "this gateway has as many connections as it takes; try again",
+            )
+        });
+    }
+    Ok(())
+}
+
+/// Admits a request whose answer is the stream itself: here a refusal is a status.
+pub(super) fn admit(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Identity, Failure> {
+    has_room(gateway)?;
+    let token = token::find(headers, uri);
+    let identity = gateway
+        .settings()
+        .authenticator
+        .authenticate(token.as_deref())
+        .map_err(|error| {
+            gateway.metrics.refused(error.close_reason().reason());
+            if error == AuthError::KeySourceAway {
+                away(error.to_string())
+            } else {
+                Failure::new(ErrorCode::Unauthorized, error.to_string())
+            }
+        })?;
+    gateway.hub.broker().ready().map_err(|_| {
+        gateway.metrics.refused("unavailable");
+        away("the message broker is away; try again")
+    })?;
+    Ok(identity)
+}
+
+fn away(message: impl Into<String>) -> Failure {
+    Failure {
+        retry_after: Some(AWAY_RETRY_AFTER),
+        ..Failure::new(ErrorCode::Unavailable, message)
+    }
+}
+
+/// A user who has as many connections as allowed.
+pub(super) fn too_many_connections(gateway: &Gateway) -> Failure {
+    gateway.metrics.refused("too_many_connections");
+    Failure::new(
+        ErrorCode::TooManyConnections,
+        "this user has as many connections as allowed",
+    )
+}
