@@ -1,5 +1,5 @@
 #!lua
--- Deletes the stored messages of a room and tells it. One entry takes their place, with field `d` and no body: it has a
+-- Deletes the stored messages of a room and tells it. One entry takes their place, with field `d1` and no body: it has a
 -- position of its own, so that whoever missed the announcement finds a hole, and reads, in order, what happened.
 --
 -- KEYS  log
@@ -8,12 +8,11 @@
 
 local log = KEYS[1]
 local head = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-if not head or (head[2][3] == 'd' and redis.call('XLEN', log) == 1) then
+if not head or (head[2][3] == 'd1' and redis.call('XLEN', log) == 1) then
   return ''
 end
 local time = redis.call('TIME')
-local now = time[1] .. string.sub('000000' .. time[2], -6, -4)
-local id = redis.pcall('XADD', log, 'NOMKSTREAM', ARGV[2] .. '-*', 't1', now, 'd', '')
+local id = redis.pcall('XADD', log, 'NOMKSTREAM', ARGV[2] .. '-*', time[1], time[2], 'd1', '')
 if type(id) == 'table' then
   -- As in publish.lua.
   if string.find(id.err, 'equal or smaller', 1, true) then

@@ -24,7 +24,7 @@ if not (last and epoch and epoch == last_epoch and known[2] == ARGV[1]) then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   epoch = string.format('%.0f', math.max(now, tonumber(known[1] or 0) + 1, tonumber(last_epoch or 0) + 1))
-  redis.call('XADD', log, epoch .. '-0', 't1', 0)
+  redis.call('XADD', log, epoch .. '-0', 'b1', '')
   redis.call('XDEL', log, epoch .. '-0')
   redis.call('HSET', top, 'epoch', epoch, 'replid', ARGV[1])
   if last then

@@ -1,4 +1,3 @@
-#!lua
 -- Reads stored messages and the state of the log in the same instant, after taking out what is too much or too old.
 --
 -- KEYS  log, top
@@ -23,66 +22,11 @@ if string.match(last, '^%d+') ~= known[1] then
   return false
 end
 
-local time = redis.call('TIME')
-local oldest_time = time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[7]
-
-local function aged(entry)
-  return tonumber(entry[2][2]) < oldest_time
-end
-
-local function first_from(from, to)
-  return redis.call('XRANGE', log, from, to, 'COUNT', 1)[1]
-end
-
-local function last_until(to)
-  return redis.call('XREVRANGE', log, to, '-', 'COUNT', 1)[1]
-end
-
--- Entries are in the order of their times, and offsets have no holes: halve what lies between an aged and a young one.
-local function first_young(lo, hi)
-  while true do
-    local lo_epoch, lo_offset = string.match(lo, '^(%d+)%-(%d+)$')
-    local hi_epoch, hi_offset = string.match(hi, '^(%d+)%-(%d+)$')
-    if lo_epoch == hi_epoch then
-      if hi_offset - lo_offset <= 1 then
-        return hi
-      end
-      local middle = first_from(lo_epoch .. '-' .. string.format('%.0f', math.floor((lo_offset + hi_offset) / 2)), hi)
-      if aged(middle) then
-        lo = middle[1]
-      else
-        hi = middle[1]
-      end
-    else
-      local first = first_from(hi_epoch .. '-0', hi)
-      if aged(first) then
-        lo = first[1]
-      else
-        local before = last_until('(' .. first[1])
-        if aged(before) then
-          return first[1]
-        end
-        hi = before[1]
-      end
-    end
-  end
-end
-
-redis.call('XTRIM', log, 'MAXLEN', ARGV[6])
-local head = first_from('-', '+')
-if head and aged(head) then
-  local tail = last_until('+')
-  if aged(tail) then
-    redis.call('XTRIM', log, 'MAXLEN', 0)
-  else
-    redis.call('XTRIM', log, 'MINID', first_young(head[1], tail[1]))
-  end
-  head = first_from('-', '+')
-end
+local head = trim(log, ARGV[6], ARGV[7])
 
 -- A deletion takes out all before it, so only the oldest entry can be one. It is no message: one more is asked for.
 local deleted = ''
-if head and head[2][3] == 'd' then
+if head and head[2][3] == 'd1' then
   deleted = head[1]
 end
 

@@ -4,7 +4,9 @@
 //! counts only while the primary still names the same history. Redis replicates asynchronously, so a promoted replica may lack the
 //! newest messages; were it to go on in the same epoch, it would give their offsets to others.
 //!
-//! The expiries of a room's keys are renewed when a quarter of its `max_age` has passed, not with each publish.
+//! Rooms are tended when an eighth of their `max_age` has passed, not with each publish: aged messages are taken out, and the expiries of the
+//! keys renewed. Gateways that publish or listen do that. A log that nobody tends expires: so aged messages are gone from Redis at most an
+//! eighth of `max_age` and a minute late, whether anybody comes or not. Readers never see them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 use super::super::{BrokerError, Retention};
 use super::Engine;
 use super::call::{Call, Repeat};
-use super::scripts::OPEN;
+use super::scripts::{OPEN, TEND};
 use super::wire::{number, text};
 
 /// How many rooms' epochs are remembered, twice over; any other is opened anew, which changes nothing.
@@ -35,13 +37,13 @@ pub(super) struct Expiries {
 }
 
 impl Expiries {
-    /// The log outlives its messages by far, so that a quarter of `max_age` between renewals does no harm; `top` outlives the log.
+    /// The log outlives its newest message, which may come just before it is to be tended; `top` outlives the log.
     pub(super) fn of(retention: Retention) -> Self {
         const MINUTE_MS: u64 = 60_000;
         const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
         let age_ms = millis(retention.max_age);
         let log_ms = age_ms
-            .saturating_mul(2)
+            .saturating_add(millis(tending_interval(retention)))
             .saturating_add(MINUTE_MS)
             .min(i64::MAX as u64 / 4);
         Self {
@@ -51,9 +53,9 @@ impl Expiries {
     }
 }
 
-/// How long after a renewal the next one is due.
-pub(super) fn renewal_interval(retention: Retention) -> Duration {
-    retention.max_age / 4
+/// How long after a room was tended that is due again.
+pub(super) fn tending_interval(retention: Retention) -> Duration {
+    retention.max_age / 8
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {
@@ -65,13 +67,13 @@ pub(super) fn millis(duration: Duration) -> u64 {
 pub(super) struct OpenEpoch {
     pub(super) epoch: u64,
     pub(super) history: Arc<str>,
-    renewed: Instant,
+    tended: Instant,
     max_age: Duration,
 }
 
 impl OpenEpoch {
-    pub(super) fn wants_renewal(&self, retention: Retention) -> bool {
-        self.max_age != retention.max_age || self.renewed.elapsed() >= renewal_interval(retention)
+    pub(super) fn wants_tending(&self, retention: Retention) -> bool {
+        self.max_age != retention.max_age || self.tended.elapsed() >= tending_interval(retention)
     }
 }
 
@@ -110,10 +112,10 @@ impl Epochs {
         generations.old.remove(room);
     }
 
-    /// The expiries of the room's keys were renewed.
-    pub(super) fn renewed(&self, room: &RoomName, retention: Retention) {
+    /// The room was tended.
+    pub(super) fn tended(&self, room: &RoomName, retention: Retention) {
         if let Some(epoch) = self.0.lock().young.get_mut(room) {
-            epoch.renewed = Instant::now();
+            epoch.tended = Instant::now();
             epoch.max_age = retention.max_age;
         }
     }
@@ -177,12 +179,36 @@ impl Engine {
         let epoch = OpenEpoch {
             epoch: number(&answer)?,
             history,
-            renewed: Instant::now(),
+            tended: Instant::now(),
             max_age: retention.max_age,
         };
         tracing::debug!(%room, epoch = text(&answer)?, "opened the epoch");
         self.epochs.insert(room, epoch.clone());
         Ok(epoch)
+    }
+
+    /// Takes aged messages out of the room's log and renews the expiries of its keys.
+    pub(super) async fn tend(
+        &self,
+        room: &RoomName,
+        retention: Retention,
+    ) -> Result<(), BrokerError> {
+        let expiries = Expiries::of(retention);
+        let mut command = TEND.on(&[self.keys.log(room), self.keys.top(room)]);
+        command
+            .arg(retention.max_messages.max(1))
+            .arg(millis(retention.max_age).min(i64::MAX as u64))
+            .arg(expiries.log_ms)
+            .arg(expiries.top_ms);
+        let call = Call {
+            slot: self.keys.slot(room),
+            command: &command,
+            script: Some(&TEND),
+            repeat: Repeat::Safe,
+            replicated: None,
+            history: None,
+        };
+        self.pool.call(call).await.map(drop)
     }
 }
 
@@ -198,7 +224,7 @@ mod tests {
         OpenEpoch {
             epoch,
             history: Arc::clone(history),
-            renewed: Instant::now(),
+            tended: Instant::now(),
             max_age: Duration::from_mins(1),
         }
     }
@@ -233,16 +259,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn renewal_is_due_after_a_quarter_of_the_age_and_when_the_age_changes() {
+    async fn tending_is_due_after_an_eighth_of_the_age_and_when_the_age_changes() {
         let epoch = epoch(1, &"a".into());
         let retention = |secs| Retention {
             max_messages: 1,
             max_age: Duration::from_secs(secs),
         };
-        assert!(!epoch.wants_renewal(retention(60)));
-        assert!(epoch.wants_renewal(retention(61)));
-        tokio::time::advance(Duration::from_secs(15)).await;
-        assert!(epoch.wants_renewal(retention(60)));
+        assert!(!epoch.wants_tending(retention(60)));
+        assert!(epoch.wants_tending(retention(61)));
+        tokio::time::advance(Duration::from_millis(7500)).await;
+        assert!(epoch.wants_tending(retention(60)));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use super::super::{
 };
 use super::Engine;
 use super::call::{Call, Repeat};
-use super::epoch::{Expiries, OPENINGS, OpenEpoch, millis};
-use super::scripts::{DELETE, PUBLISH};
+use super::epoch::{OPENINGS, OpenEpoch, millis};
+use super::scripts::{DELETE, PUBLISH, PUBLISH_FULL};
 use super::wire::{array, corrupt, encode_signal, number, position, text};
 
 impl Engine {
@@ -22,15 +22,13 @@ impl Engine {
     ) -> Result<Published, BrokerError> {
         for _ in 0..OPENINGS {
             let epoch = self.epoch(room, publication.retention).await?;
-            let renew = epoch.wants_renewal(publication.retention);
-            match self.try_publish(room, publication, &epoch, renew).await? {
+            if epoch.wants_tending(publication.retention) {
+                self.tend(room, publication.retention).await?;
+                self.epochs.tended(room, publication.retention);
+            }
+            match self.try_publish(room, publication, &epoch).await? {
                 Value::Nil => self.epochs.forget(room),
-                answer => {
-                    if renew {
-                        self.epochs.renewed(room, publication.retention);
-                    }
-                    return read_answer(answer);
-                }
+                answer => return read_answer(answer),
             }
         }
         Err(BrokerError::Unavailable(
@@ -44,30 +42,28 @@ impl Engine {
         room: &RoomName,
         publication: &Publication,
         epoch: &OpenEpoch,
-        renew: bool,
     ) -> Result<Value, BrokerError> {
-        let mut keys = vec![self.keys.log(room)];
-        if publication.key.is_some() {
-            keys.push(self.keys.answers(room));
-        }
-        if publication.rate_limit.is_some() || renew {
-            keys.push(self.keys.top(room));
-        }
-        let retention = publication.retention;
-        let mut command = PUBLISH.on(&keys);
+        let log = self.keys.log(room);
+        let usual = publication.key.is_none() && publication.rate_limit.is_none();
+        let (script, mut command) = if usual {
+            (&PUBLISH, PUBLISH.on(&[log]))
+        } else {
+            let mut keys = vec![log, self.keys.top(room)];
+            keys.extend(publication.key.as_ref().map(|_| self.keys.answers(room)));
+            (&PUBLISH_FULL, PUBLISH_FULL.on(&keys))
+        };
         command
             .arg(self.keys.channel(room))
-            .arg(epoch.epoch)
+            .arg(format!("{}-*", epoch.epoch))
             .arg(&*publication.body)
-            .arg(retention.max_messages.max(1))
-            .arg(millis(retention.max_age).min(i64::MAX as u64));
-        if keys.len() > 1 {
-            add_options(&mut command, publication, renew);
+            .arg(publication.retention.max_messages.max(1));
+        if !usual {
+            add_options(&mut command, publication);
         }
         let call = Call {
             slot: self.keys.slot(room),
             command: &command,
-            script: Some(&PUBLISH),
+            script: Some(script),
             repeat: if publication.key.is_some() {
                 Repeat::Safe
             } else {
@@ -128,7 +124,7 @@ impl Engine {
 }
 
 /// What the usual publish does without.
-fn add_options(command: &mut Cmd, publication: &Publication, renew: bool) {
+fn add_options(command: &mut Cmd, publication: &Publication) {
     match &publication.key {
         // The scope's length goes first, so that no scope and key together read as another's.
         Some(key) => command.arg(format!("{}:{}:{}", key.scope.len(), key.scope, key.key)),
@@ -139,12 +135,6 @@ fn add_options(command: &mut Cmd, publication: &Publication, renew: bool) {
         Some(limit) => command.arg(limit.max(1)),
         None => command.arg(""),
     };
-    if renew {
-        let expiries = Expiries::of(publication.retention);
-        command.arg(expiries.log_ms).arg(expiries.top_ms);
-    } else {
-        command.arg("").arg("");
-    }
 }
 
 /// Whether an answer stands for a message that is in the log.

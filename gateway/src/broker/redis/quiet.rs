@@ -3,7 +3,7 @@
 //! A confirmed subscription is given a base: the top of its room's log. From then on every position up to `heard` was delivered, or the room was
 //! told to read. Every ten seconds each room's log is asked for what lies after it, in one pipelined call per server, spread over the
 //! ten seconds. What is found then and still unheard a second later was missed. The same call compares the version of presence where this gateway has
-//! members, and renews expiries.
+//! members. Rooms that are due are tended besides (see `epoch`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::super::BrokerError;
 use super::Engine;
 use super::call::{Call, Repeat};
-use super::epoch::{Expiries, renewal_interval};
+use super::epoch::tending_interval;
 use super::node::Node;
 use super::scripts::PEEK;
 use super::subscribe::Subscription;
@@ -33,6 +33,9 @@ const TICK: Duration = if cfg!(test) {
 
 /// Into how many shares the rooms are parted.
 const SHARES: u16 = 10;
+
+/// How many rooms are tended at once.
+const TENDED_AT_ONCE: usize = 64;
 
 /// How many rooms one pipeline takes.
 const BATCH: usize = 500;
@@ -102,9 +105,31 @@ impl Engine {
                         Ok(found) => suspects.extend(found),
                         Err(error) => tracing::debug!(%error, "can't check quiet rooms"),
                     }
+                    self.tend_due(batch).await;
                 }
             }
         }
+    }
+
+    /// Tends the rooms that are due, several at once.
+    async fn tend_due(&self, batch: &[Arc<Subscription>]) {
+        let due = batch.iter().filter_map(|subscription| {
+            let state = subscription.state();
+            let retention = state.retention?;
+            let due = state
+                .tended
+                .is_none_or(|at| at.elapsed() >= tending_interval(retention));
+            (due && state.is_live()).then_some((subscription, retention))
+        });
+        futures::stream::iter(due.collect::<Vec<_>>())
+            .for_each_concurrent(TENDED_AT_ONCE, async |(subscription, retention)| match self
+                .tend(&subscription.room, retention)
+                .await
+            {
+                Ok(()) => subscription.state().tended = Some(Instant::now()),
+                Err(error) => tracing::debug!(%error, "can't tend a room"),
+            })
+            .await;
     }
 
     /// What wasn't heard after a while was missed.
@@ -145,17 +170,16 @@ impl Engine {
             .collect())
     }
 
-    /// The questions come first, in the order of those given back; renewals follow.
     fn plan_check(
         &self,
         batch: &[Arc<Subscription>],
         node: &Node,
     ) -> (Pipeline, Vec<(Arc<Subscription>, Question)>) {
-        let (mut pipeline, mut renewals) = (Pipeline::new(), Vec::new());
+        let mut pipeline = Pipeline::new();
         let mut asked = Vec::new();
         let inhabited = self.presence.inhabited(batch);
         for (subscription, inhabited) in batch.iter().zip(inhabited) {
-            let mut state = subscription.state();
+            let state = subscription.state();
             if !state.is_live() || state.home() != Some(&node.address) {
                 continue;
             }
@@ -174,22 +198,6 @@ impl Engine {
                 let heard = state.announced;
                 asked.push((Arc::clone(subscription), Question::Presence { heard }));
             }
-            if let Some(retention) = state.retention
-                && state
-                    .renewed
-                    .is_none_or(|at| at.elapsed() >= renewal_interval(retention))
-            {
-                state.renewed = Some(Instant::now());
-                renewals.push((
-                    log,
-                    self.keys.top(&subscription.room),
-                    Expiries::of(retention),
-                ));
-            }
-        }
-        for (log, top, expiries) in renewals {
-            pipeline.cmd("PEXPIRE").arg(log).arg(expiries.log_ms);
-            pipeline.cmd("PEXPIRE").arg(top).arg(expiries.top_ms);
         }
         (pipeline, asked)
     }

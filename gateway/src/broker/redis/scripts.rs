@@ -31,8 +31,8 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident = $file:literal;)*) => {
-        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!(concat!("../../lua/", $file))));)*
+    ($($name:ident = $($file:literal)+;)*) => {
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(concat!($(include_str!(concat!("../../lua/", $file))),+)));)*
     };
 }
 
@@ -45,7 +45,9 @@ scripts! {
     OPEN = "open.lua";
     PEEK = "peek.lua";
     PUBLISH = "publish.lua";
-    READ = "read.lua";
+    PUBLISH_FULL = "publish_full.lua";
+    READ = "trim.lua" "read.lua";
     SWEEP = "sweep.lua";
+    TEND = "trim.lua" "tend.lua";
     USER = "user.lua";
 }

@@ -72,9 +72,9 @@ pub(super) struct State {
     pub(super) heard: Position,
     /// The version of presence heard last.
     pub(super) announced: u64,
-    /// How the room is kept, as far as this gateway knows, and when it last renewed the expiries.
+    /// How the room is kept, as far as this gateway knows, and when it last tended it.
     pub(super) retention: Option<Retention>,
-    pub(super) renewed: Option<Instant>,
+    pub(super) tended: Option<Instant>,
 }
 
 impl State {
@@ -130,7 +130,7 @@ impl Subscriptions {
             let mut state = subscription.state();
             if state.retention != Some(retention) {
                 state.retention = Some(retention);
-                state.renewed = None;
+                state.tended = None;
             }
         }
     }
@@ -303,7 +303,7 @@ impl Engine {
                         heard: Position::default(),
                         announced: 0,
                         retention: None,
-                        renewed: None,
+                        tended: None,
                     }),
                     live: watch::Sender::new(false),
                 })

@@ -1,8 +1,8 @@
 //! What travels through a room's channel and lies in its stream: read here, written by the scripts in `lua/` (and signals here).
 //!
-//! A channel message is `<format version><kind>[<head>]\n<body>`. Kinds: `m` message (head `<id> <time>`), `s` signal, `p` presence (head: its
-//! version and the one before, body JSON), `d` deleted (head: id of the deletion's own entry). A stream entry has the fields `t1` (time; the name holds the format version, since another field
-//! would cost every publish) and `b` (body), or `d` (nothing) for a deletion.
+//! A channel message is `<format version><kind>[<head>]\n<body>`. Kinds: `m` message (head `<id> <seconds> <microseconds>`), `s` signal, `p` presence (head: its
+//! version and the one before, body JSON), `d` deleted (head: id of the deletion's own entry). A stream entry is two pairs, `<seconds> <microseconds>` and `b1 <body>`, or
+//! `d1` (nothing) for a deletion; the format version stands in that name, since another field would cost every publish. The time is Redis's own, as its `TIME` gives it.
 
 use bytes::Bytes;
 use redis::Value;
@@ -55,10 +55,12 @@ pub(super) fn decode(payload: &[u8]) -> Result<Payload, Malformed> {
     let head = std::str::from_utf8(head).map_err(|_| Malformed)?;
     let event = match kind {
         b'm' => {
-            let (position, time_ms) = head.split_once(' ').ok_or(Malformed)?;
+            let (position, time) = head.split_once(' ').ok_or(Malformed)?;
+            let (seconds, micros) = time.split_once(' ').ok_or(Malformed)?;
+            let number = |text: &str| text.parse().map_err(|_| Malformed);
             Event::Message(Message {
                 position: position.parse().map_err(|_| Malformed)?,
-                time_ms: time_ms.parse().map_err(|_| Malformed)?,
+                time_ms: join_time(number(seconds)?, number(micros)?),
                 body: Bytes::copy_from_slice(body),
             })
         }
@@ -111,20 +113,25 @@ pub(super) fn entry(value: Value) -> Result<Message, BrokerError> {
     let [id, fields] = array(value)?;
     let position = position(&id)?;
     let fields: [Value; 4] = array(fields)?;
-    let [version, time, kind, Value::BulkString(body)] = fields else {
+    let [seconds, micros, version, Value::BulkString(body)] = fields else {
         return Err(corrupt("a stream entry without a body"));
     };
-    if text(&kind)? != "b" {
+    if text(&version)? == "d1" {
         return Err(corrupt("a stream entry that is no message"));
     }
-    if text(&version)? != "t1" {
+    if text(&version)? != "b1" {
         return Err(corrupt("a stream entry of an unknown format version"));
     }
     Ok(Message {
         position,
-        time_ms: number(&time)?,
+        time_ms: join_time(number(&seconds)?, number(&micros)?),
         body: Bytes::from(body),
     })
+}
+
+/// Milliseconds of what `TIME` gives.
+fn join_time(seconds: u64, micros: u64) -> u64 {
+    seconds.saturating_mul(1000).saturating_add(micros / 1000)
 }
 
 /// An array of exactly `N` values.
@@ -187,7 +194,7 @@ mod tests {
     fn messages_are_read() {
         let message = Message {
             position: Position::new(7, 42),
-            time_ms: 99,
+            time_ms: 99_012,
             body: Bytes::from_static(b"a\nb"),
         };
         let event = |payload: &[u8]| {
@@ -196,7 +203,7 @@ mod tests {
                 Payload::Announcement(_) => panic!("no event"),
             })
         };
-        assert_eq!(event(b"1m7-42 99\na\nb"), Ok(Event::Message(message)));
+        assert_eq!(event(b"1m7-42 99 12345\na\nb"), Ok(Event::Message(message)));
         assert_eq!(
             event(&encode_signal(b"\n")),
             Ok(Event::Signal(Bytes::from_static(b"\n")))
@@ -230,8 +237,9 @@ mod tests {
         for payload in [
             "2m7-42 99\nx",
             "1x\n",
-            "1m7-42 99",
+            "1m7-42 99 1",
             "1m7-42\nx",
+            "1m7-42 99\nx",
             "1p1 0\n{}",
             "1p1\n{\"c\":1}",
             "1p1 0\n{\"j\":[\"\"],\"c\":1}",
