@@ -103,11 +103,17 @@ fn plan_release(ctx: &Context, room: &Room, cluster_key: &Key) -> Plan {
     {
         return Plan::Release;
     }
-    let still_runs = ctx
-        .gateways
-        .report(cluster_key)
-        .answers()
-        .any(|stats| stats.room(room.namespace(), room.name()).is_some());
+    // The config comes first: gateways that don't answer just now tell nothing about what they still run.
+    let config = ctx.configs.lock().get(cluster_key).cloned();
+    let still_runs = config
+        .iter()
+        .flat_map(|config| &config.rooms)
+        .any(|other| is_entry_of(other, room))
+        || ctx
+            .gateways
+            .report(cluster_key)
+            .answers()
+            .any(|stats| stats.room(room.namespace(), room.name()).is_some());
     match target {
         Some(target) if !still_runs => Plan::Delete(target, cluster.key_prefix()),
         _ => Plan::Wait,
@@ -154,6 +160,10 @@ impl RoomsOf {
         };
         own.matches(&name) && !self.first.iter().any(|other| other.matches(&name))
     }
+}
+
+fn is_entry_of(entry: &RoomConfig, room: &Room) -> bool {
+    entry.namespace == room.namespace() && entry.name == room.name()
 }
 
 fn matcher(wanted: &RoomMatch) -> Option<RoomMatcher> {
