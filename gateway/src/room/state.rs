@@ -302,12 +302,21 @@ impl State {
         metrics: &Metrics,
     ) {
         for subscriber in self.subscribers.values_mut() {
-            if let Phase::Live { after: seen } = &mut subscriber.phase
-                && last < *seen
-                && seen.epoch < log.top.epoch
-                && let Verdict::Incomplete { next, reason, .. } =
-                    assess(*seen, log, &self.policy.retention)
-            {
+            let Phase::Live { after: seen } = &mut subscriber.phase else {
+                continue;
+            };
+            if *seen <= last || seen.epoch >= log.top.epoch {
+                continue;
+            }
+            let missed = match assess(*seen, log, &self.policy.retention) {
+                Verdict::Incomplete { next, reason, .. } => Some((next, reason)),
+                // The gap that the room is told of a deletion begins before what this one has seen.
+                Verdict::Complete { .. } => log
+                    .deleted
+                    .filter(|deleted| *deleted > *seen)
+                    .map(|deleted| (deleted, GapReason::Deleted)),
+            };
+            if let Some((next, reason)) = missed {
                 metrics.gap(reason);
                 let frame = event::gap(name, *seen, next, reason);
                 subscriber.connection.outbox.push(frame).ok();

@@ -186,6 +186,13 @@ impl Truth {
         self.ends.keys().next_back().copied().unwrap_or_default()
     }
 
+    /// Whether a failover took a message: then no later deletion did.
+    fn was_lost(&self, position: Position) -> bool {
+        self.ends
+            .get(&position.epoch)
+            .is_some_and(|(end, _, _)| position > *end)
+    }
+
     fn destroyed_between(&self, from: usize, to: usize) -> bool {
         let within = |since: &usize| (from..=to).contains(since);
         self.gone.values().any(within) || self.ends.values().any(|(_, _, since)| within(since))
@@ -260,7 +267,10 @@ impl Member {
                 }
                 // A deletion is told to those too who have had all that it took.
                 let took_nothing = reason == "deleted"
-                    && truth.published.range(after.next()..next).next().is_none();
+                    && truth
+                        .published
+                        .range(after.next()..next)
+                        .all(|(position, _)| truth.was_lost(*position));
                 if let Some(asked) = self.recovered.filter(|_| !took_nothing) {
                     prop_assert!(
                         truth.destroyed_between(asked, now),
@@ -516,6 +526,34 @@ fn one_whose_replay_is_ahead_of_the_room_is_told_the_gap_from_where_it_stands() 
         Publish(Fate::Arrives),
         Answer,
         Publish(Fate::Arrives),
+    ];
+    run_paused(happenings).unwrap();
+}
+
+#[test]
+fn one_whose_replay_is_ahead_of_the_room_is_told_of_a_deletion_in_the_next_epoch() {
+    use Happening::{Answer, Delete, FailOver, Join, Publish};
+    let join = |member, from| Join { member, from };
+    let happenings = vec![
+        join(0, From::Nothing),
+        join(3, From::Nothing),
+        Publish(Fate::Lost),
+        Answer,
+        Publish(Fate::Arrives),
+        Publish(Fate::Lost),
+        Publish(Fate::Twice),
+        Answer,
+        Delete,
+        join(3, From::Seen { back: 1 }),
+        FailOver {
+            lost: 0,
+            end_known: true,
+        },
+        Delete,
+        Answer,
+        Publish(Fate::Arrives),
+        Publish(Fate::Arrives),
+        Answer,
     ];
     run_paused(happenings).unwrap();
 }
