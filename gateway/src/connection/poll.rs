@@ -93,6 +93,8 @@ pub async fn gather(
             Step::Joined(joined) => {
                 joining = None;
                 joined?;
+                // What they brought is taken before anything is answered, however short the wait.
+                continue;
             }
             Step::Closed(reason) => {
                 basket.fill(&mut queued, &connection.outbox);

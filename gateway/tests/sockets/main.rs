@@ -16,6 +16,8 @@ mod one_to_one;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]
+mod poll;
+#[cfg(test)]
 mod raw;
 #[cfg(test)]
 mod redis;
