@@ -104,6 +104,11 @@ pub const MAX_READ: usize = 1000;
 /// How long the answer to a publish with an idempotency key is kept.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_mins(5);
 
+/// As a number of milliseconds, the largest there is for what is longer.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Which messages [`Broker::read`] is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {

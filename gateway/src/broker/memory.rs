@@ -27,7 +27,7 @@ use self::room::Room;
 use super::ttl::PresenceTtl;
 use super::{
     Broker, BrokerError, Chunk, Event, Leave, MAX_READ, Members, Publication, Published, Range,
-    Retention, RoomEvents, UserPresence,
+    Retention, RoomEvents, UserPresence, millis,
 };
 use crate::ids::UserId;
 
@@ -327,10 +327,6 @@ impl Clock {
     fn now_ms(&self) -> u64 {
         self.started_ms + millis(self.started.elapsed())
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

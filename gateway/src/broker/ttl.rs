@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::millis;
+
 /// How long a member stays without a sign of life.
 #[derive(Debug)]
 pub(super) struct PresenceTtl(AtomicU64);
@@ -19,8 +21,4 @@ impl PresenceTtl {
     pub(super) fn set(&self, ttl: Duration) {
         self.0.store(millis(ttl), Ordering::Relaxed);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

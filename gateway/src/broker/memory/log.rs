@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::super::millis;
 use super::super::{Chunk, LogState, Message, Range, Retention};
-use super::millis;
 use crate::ids::Position;
 
 pub(super) struct Log {

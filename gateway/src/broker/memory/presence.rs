@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::super::millis;
 use super::super::{Departed, Member, Members, PresenceChange, UserPresence};
-use super::millis;
 use crate::ids::UserId;
 
 /// How long it is remembered when a user was last connected.

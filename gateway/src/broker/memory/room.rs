@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::super::millis;
 use super::super::{
     BrokerError, Chunk, IDEMPOTENCY_WINDOW, IdempotencyKey, Message, Publication, Published, Range,
     Retention,
 };
 use super::log::Log;
-use super::millis;
 use super::presence::Presence;
 use super::rate::Bucket;
 use crate::ids::Position;

@@ -46,6 +46,20 @@ pub(super) struct Call<'a> {
     pub(super) history: Option<Arc<str>>,
 }
 
+impl<'a> Call<'a> {
+    /// Runs a script that does no harm when it runs twice.
+    pub(super) fn of(slot: u16, command: &'a Cmd, script: &'static Script) -> Self {
+        Self {
+            slot,
+            command,
+            script: Some(script),
+            repeat: Repeat::Safe,
+            replicated: None,
+            history: None,
+        }
+    }
+}
+
 impl Pool {
     /// Executes a call and gives its answer, which is never a server's error.
     pub(super) async fn call(self: &Arc<Self>, call: Call<'_>) -> Result<Value, BrokerError> {

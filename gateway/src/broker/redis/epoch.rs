@@ -17,7 +17,7 @@ use redis::Value;
 use rotunda_crds::RoomName;
 use tokio::time::Instant;
 
-use super::super::{BrokerError, Retention};
+use super::super::{BrokerError, Retention, millis};
 use super::Engine;
 use super::call::{Call, Repeat};
 use super::scripts::{OPEN, TEND};
@@ -56,10 +56,6 @@ impl Expiries {
 /// How long after a room was tended that is due again.
 pub(super) fn tending_interval(retention: Retention) -> Duration {
     retention.max_age / 8
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What is known of a room's epoch.
@@ -165,12 +161,8 @@ impl Engine {
             .arg(expiries.log_ms)
             .arg(expiries.top_ms);
         let call = Call {
-            slot,
-            command: &command,
-            script: Some(&OPEN),
-            repeat: Repeat::Safe,
-            replicated: None,
             history: Some(history.clone()),
+            ..Call::of(slot, &command, &OPEN)
         };
         let answer = self.pool.call(call).await?;
         if answer == Value::Nil {

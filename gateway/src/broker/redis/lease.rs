@@ -14,11 +14,10 @@ use redis::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::super::BrokerError;
 use super::super::ttl::PresenceTtl;
+use super::super::{BrokerError, millis};
 use super::Engine;
 use super::call::{Call, Repeat};
-use super::epoch::millis;
 use super::keys::slot;
 use super::scripts::LEASE;
 use super::wire::{array, list, number, text};

@@ -16,10 +16,9 @@ use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use super::super::ttl::PresenceTtl;
-use super::super::{BrokerError, Leave};
+use super::super::{BrokerError, Leave, millis};
 use super::Engine;
-use super::call::{Call, Repeat};
-use super::epoch::millis;
+use super::call::Call;
 use super::keys::slot;
 use super::lease::{REMEMBERED, Roster};
 use super::scripts::{JOIN, LEAVE, USER};
@@ -166,14 +165,7 @@ impl Engine {
             .arg(user.as_str())
             .arg(&*gateway);
         command.arg(self.lease.former()).arg(millis(REMEMBERED));
-        let call = Call {
-            slot: self.keys.slot(room),
-            command: &command,
-            script: Some(&JOIN),
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
+        let call = Call::of(self.keys.slot(room), &command, &JOIN);
         number(&self.pool.call(call).await?)
     }
 
@@ -257,14 +249,7 @@ impl Engine {
             .arg(millis(self.presence.ttl()))
             .arg(dead_ids(&self.lease.roster()))
             .arg(millis(EMPTY_EXPIRY));
-        let call = Call {
-            slot: self.keys.slot(room),
-            command: &command,
-            script: Some(&LEAVE),
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
+        let call = Call::of(self.keys.slot(room), &command, &LEAVE);
         number(&self.pool.call(call).await?)
     }
 
@@ -299,14 +284,7 @@ impl Engine {
             dead_ids(&self.lease.roster()),
             self.lease.former()
         ));
-        let call = Call {
-            slot: slot(&key),
-            command: &command,
-            script: Some(&USER),
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
+        let call = Call::of(slot(&key), &command, &USER);
         self.pool.call(call).await.map(drop)
     }
 }

@@ -6,11 +6,11 @@ use redis::{Cmd, Value};
 use rotunda_crds::RoomName;
 
 use super::super::{
-    BrokerError, Durability, IDEMPOTENCY_WINDOW, Publication, Published, Retention,
+    BrokerError, Durability, IDEMPOTENCY_WINDOW, Publication, Published, Retention, millis,
 };
 use super::Engine;
 use super::call::{Call, Repeat};
-use super::epoch::{OPENINGS, OpenEpoch, millis};
+use super::epoch::{OPENINGS, OpenEpoch};
 use super::scripts::{DELETE, PUBLISH, PUBLISH_FULL};
 use super::wire::{array, corrupt, encode_signal, number, position, text};
 
@@ -103,14 +103,10 @@ impl Engine {
             let epoch = self.epoch(room, retention).await?;
             let mut command = DELETE.on(&[self.keys.log(room)]);
             command.arg(self.keys.channel(room)).arg(epoch.epoch);
+            // A second time there is nothing to delete.
             let call = Call {
-                slot: self.keys.slot(room),
-                command: &command,
-                script: Some(&DELETE),
-                // A second time there is nothing to delete.
-                repeat: Repeat::Safe,
-                replicated: None,
                 history: Some(epoch.history.clone()),
+                ..Call::of(self.keys.slot(room), &command, &DELETE)
             };
             match self.pool.call(call).await? {
                 Value::Nil => self.epochs.forget(room),

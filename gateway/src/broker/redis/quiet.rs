@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::super::BrokerError;
 use super::Engine;
-use super::call::{Call, Repeat};
+use super::call::Call;
 use super::epoch::tending_interval;
 use super::node::Node;
 use super::scripts::PEEK;
@@ -59,14 +59,7 @@ impl Engine {
     async fn find_base(&self, subscription: Arc<Subscription>) {
         let room = &subscription.room;
         let command = PEEK.on(&[self.keys.log(room), self.keys.here(room)]);
-        let call = Call {
-            slot: subscription.slot,
-            command: &command,
-            script: Some(&PEEK),
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
+        let call = Call::of(subscription.slot, &command, &PEEK);
         let found = self.pool.call(call).await.and_then(|answer| {
             let [top, version] = array(answer)?;
             Ok((position(&top)?, number(&version)?))

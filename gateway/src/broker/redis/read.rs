@@ -4,10 +4,10 @@ use redis::Value;
 use rotunda_crds::RoomName;
 use tokio::time::Instant;
 
-use super::super::{BrokerError, Chunk, LogState, MAX_READ, Range, Retention};
+use super::super::{BrokerError, Chunk, LogState, MAX_READ, Range, Retention, millis};
 use super::Engine;
-use super::call::{Call, Repeat};
-use super::epoch::{OPENINGS, millis};
+use super::call::Call;
+use super::epoch::OPENINGS;
 use super::scripts::READ;
 use super::wire::{array, entry, list, number, optional_position, position};
 use crate::ids::Position;
@@ -64,14 +64,7 @@ impl Engine {
             .arg(limit)
             .arg(retention.max_messages.max(1))
             .arg(millis(retention.max_age).min(i64::MAX as u64));
-        let call = Call {
-            slot,
-            command: &command,
-            script: Some(&READ),
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
+        let call = Call::of(slot, &command, &READ);
         self.pool.call(call).await
     }
 }

@@ -9,10 +9,9 @@ use futures::StreamExt;
 use rotunda_crds::RoomName;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::super::BrokerError;
+use super::super::{BrokerError, millis};
 use super::Engine;
-use super::call::{Call, Repeat};
-use super::epoch::millis;
+use super::call::Call;
 use super::lease::Roster;
 use super::presence::{EMPTY_EXPIRY, OwedLeave, Stay};
 use super::scripts::SWEEP;
@@ -240,14 +239,7 @@ impl Engine {
             for (id, expired_ms) in roster.dead() {
                 command.arg(id).arg(expired_ms.saturating_sub(ttl_ms));
             }
-            let call = Call {
-                slot: self.keys.slot(room),
-                command: &command,
-                script: Some(&SWEEP),
-                repeat: Repeat::Safe,
-                replicated: None,
-                history: None,
-            };
+            let call = Call::of(self.keys.slot(room), &command, &SWEEP);
             let answer = self.pool.call(call).await?;
             text(&answer)?.clone_into(&mut cursor);
             if cursor == "0" {

@@ -21,14 +21,7 @@ impl Engine {
     ) -> Result<Members, BrokerError> {
         let mut command = MEMBERS.on(&[self.keys.here(room)]);
         command.arg(COUNTED).arg(limit);
-        let call = Call {
-            slot: self.keys.slot(room),
-            command: &command,
-            script: Some(&MEMBERS),
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
+        let call = Call::of(self.keys.slot(room), &command, &MEMBERS);
         let [fields, pairs] = array(self.pool.call(call).await?)?;
         let (roster, fields) = (self.lease.roster(), number(&fields)?);
         let mut users = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::pair::replica_of;
 use super::server::{Server, standalone, three_primaries};
 use super::{gateway, some_prefix, start, two_gateways};
 use crate::broker::contract::{
@@ -319,13 +320,7 @@ async fn a_replicated_publish_needs_a_replica() {
         matches!(alone, Err(BrokerError::OutcomeUnknown)),
         "{alone:?}"
     );
-    let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
-    eventually("the replica is in sync", || {
-        replica
-            .text(&["INFO", "replication"])
-            .contains("master_link_status:up")
-    })
-    .await;
+    let _replica = replica_of(&primary).await;
     eventually_async("the replica has it", async || publish("2").await.is_ok()).await;
 }
 

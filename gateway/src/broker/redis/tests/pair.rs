@@ -11,16 +11,22 @@ pub(crate) struct Pair {
     pub(crate) proxy: Proxy,
 }
 
+/// Starts a replica, and waits until it has what there is.
+pub(crate) async fn replica_of(primary: &Server) -> Server {
+    let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
+    eventually("the replica is in sync", || {
+        replica
+            .text(&["INFO", "replication"])
+            .contains("master_link_status:up")
+    })
+    .await;
+    replica
+}
+
 impl Pair {
     pub(crate) async fn start() -> Self {
         let primary = Server::start(&[]);
-        let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
-        eventually("the replica is in sync", || {
-            replica
-                .text(&["INFO", "replication"])
-                .contains("master_link_status:up")
-        })
-        .await;
+        let replica = replica_of(&primary).await;
         let proxy = Proxy::to(primary.port).await;
         Self {
             primary,
