@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, Uri};
 
 use super::token;
-use crate::auth::{AuthError, Identity};
+use crate::auth::Identity;
 use crate::dialect::{ErrorCode, Failure};
 use crate::gateway::Gateway;
 
@@ -44,23 +44,23 @@ pub(super) fn admit(
         .authenticate(token.as_deref())
         .map_err(|error| {
             gateway.metrics.refused(error.close_reason().reason());
-            if error == AuthError::KeySourceAway {
-                away(error.to_string())
-            } else {
-                Failure::new(ErrorCode::Unauthorized, error.to_string())
-            }
+            retryable(token::refused(error))
         })?;
     gateway.hub.broker().ready().map_err(|_| {
         gateway.metrics.refused("unavailable");
-        away("the message broker is away; try again")
+        retryable(Failure::new(
+            ErrorCode::Unavailable,
+            "the message broker is away; try again",
+        ))
     })?;
     Ok(identity)
 }
 
-fn away(message: impl Into<String>) -> Failure {
+/// Says when to come back to whom something is missing for that is likely to return.
+fn retryable(failure: Failure) -> Failure {
     Failure {
-        retry_after: Some(AWAY_RETRY_AFTER),
-        ..Failure::new(ErrorCode::Unavailable, message)
+        retry_after: (failure.code == ErrorCode::Unavailable).then_some(AWAY_RETRY_AFTER),
+        ..failure
     }
 }
 

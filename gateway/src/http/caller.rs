@@ -38,14 +38,7 @@ impl Caller {
                 let identity = settings
                     .authenticator
                     .authenticate(token.as_deref())
-                    .map_err(|error| {
-                        let code = if error == crate::auth::AuthError::KeySourceAway {
-                            ErrorCode::Unavailable
-                        } else {
-                            ErrorCode::Unauthorized
-                        };
-                        Failure::new(code, error.to_string())
-                    })?;
+                    .map_err(token::refused)?;
                 Ok(Self::User(identity))
             }
             Side::Server => {
