@@ -12,6 +12,7 @@ use crate::auth::Identity;
 use crate::ids::{ConnectionId, UserId};
 
 pub mod backlog;
+mod ending;
 pub mod event_stream;
 pub mod heartbeat;
 pub mod outbox;

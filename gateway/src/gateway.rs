@@ -23,6 +23,7 @@ use crate::memory;
 use crate::metrics::Metrics;
 use crate::policy::PublishCounters;
 use crate::presence::Call;
+use crate::shutdown;
 
 /// How long the broker may take to hear of departures when everything stops.
 const CLOSE_BROKER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -179,6 +180,10 @@ impl Gateway {
         if transport != Transport::Poll {
             let welcome = event::welcome(connection.id, &connection.user, &settings.config);
             connection.outbox.push(welcome).ok();
+        }
+        if self.is_draining() {
+            let reconnect = event::reconnect(shutdown::jitter());
+            connection.outbox.push(reconnect).ok();
         }
         self.registry
             .insert(&connection, limits.connections_per_user as usize)

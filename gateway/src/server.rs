@@ -95,9 +95,7 @@ pub async fn serve_within(
         match accepted {
             Ok((stream, peer)) => {
                 let (router, stop) = (router.clone(), stop.clone());
-                let serving =
-                    serve_connection(timeouts, stream, peer, router, tracker.clone(), stop);
-                tracker.spawn(serving);
+                tracker.spawn(serve_connection(timeouts, stream, peer, router, stop));
             }
             Err(error) => {
                 tracing::warn!(%error, "can't accept a connection");
@@ -112,7 +110,6 @@ async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    tracker: TaskTracker,
     stop: CancellationToken,
 ) {
     // Frames are small and must not wait for each other.
@@ -123,8 +120,7 @@ async fn serve_connection(
         speak_http(timeouts, stream, peer, router, stop).await
         && let Some(session) = handover.begin(&mut stream).await
     {
-        // In a task of its own, so that what HTTP held is not held for as long as the session lasts.
-        tracker.spawn(session(stream, read_ahead));
+        session(stream, read_ahead).await;
     }
 }
 

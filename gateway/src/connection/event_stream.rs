@@ -11,9 +11,10 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Transport;
+use super::ending::end;
 use super::outbox::{Outbox, Queued};
 use crate::dialect::cursor::Place;
 use crate::dialect::{CloseReason, Frame, sse};
@@ -229,8 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EventStream<S> {
         }
     }
 
-    /// Ends the stream: the queue if it may go first, the event that says why, the end of the stream; then reads what the client still
-    /// sends, so that its kernel doesn't throw the last event away with a reset. Bounded by the caller.
+    /// Ends the stream: the queue if it may go first, the event that says why, its end. Bounded by the caller.
     pub async fn close(
         &mut self,
         reason: CloseReason,
@@ -240,9 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EventStream<S> {
     ) -> io::Result<()> {
         outbox.take_rest(&mut self.queued);
         if !reason.flushes_queue() {
-            let given_up = mem::take(&mut self.queued);
-            let bytes = given_up.iter().map(|queued| queued.frame.len()).sum();
-            outbox.written(given_up.len(), bytes);
+            outbox.give_up(&mem::take(&mut self.queued));
         }
         self.flush(outbox, metrics).await?;
         if reason != CloseReason::Lost {
@@ -251,10 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EventStream<S> {
             self.push(Source::Own(bytes.freeze()));
             self.flush(outbox, metrics).await?;
         }
-        self.io.shutdown().await?;
-        let mut rest = [0; 512];
-        while self.io.read(&mut rest).await? > 0 {}
-        Ok(())
+        end(&mut self.io).await
     }
 
     async fn flush(&mut self, outbox: &Outbox, metrics: &Metrics) -> io::Result<()> {

@@ -142,8 +142,7 @@ impl Outbox {
             queue.closing = Some(reason);
             if !reason.flushes_queue() {
                 let dropped = mem::take(&mut queue.frames);
-                let bytes = dropped.iter().map(|queued| queued.frame.len()).sum();
-                self.forget(queue, dropped.len(), bytes);
+                self.forget(queue, dropped.len(), bytes_of(&dropped));
             }
             self.space.notify_waiters();
         }
@@ -186,16 +185,25 @@ impl Outbox {
         into.append(&mut self.queue.lock().frames);
     }
 
-    /// So many of the frames that were taken, with so many bytes, have left for the socket or were given up.
+    /// So many of the frames that were taken, with so many bytes, have left for the socket.
     pub fn written(&self, frames: usize, bytes: usize) {
         self.forget(&mut self.queue.lock(), frames, bytes);
         self.space.notify_waiters();
+    }
+
+    /// Frames that were taken won't be written, and no longer count.
+    pub fn give_up(&self, frames: &VecDeque<Queued>) {
+        self.written(frames.len(), bytes_of(frames));
     }
 
     /// Bytes in line.
     pub fn bytes(&self) -> usize {
         self.queue.lock().bytes
     }
+}
+
+fn bytes_of(frames: &VecDeque<Queued>) -> usize {
+    frames.iter().map(|queued| queued.frame.len()).sum()
 }
 
 impl Drop for Outbox {

@@ -37,12 +37,8 @@ impl Seat {
         &self.connection
     }
 
-    /// Gives it up for this reason.
-    pub fn leave(mut self, reason: CloseReason) {
-        self.give_up(reason);
-    }
-
-    fn give_up(&mut self, reason: CloseReason) {
+    /// Gives it up for this reason; the first one stands.
+    pub fn leave(&mut self, reason: CloseReason) {
         if !self.left {
             self.left = true;
             // Frames pushed from here on would go nowhere.
@@ -54,6 +50,6 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.give_up(CloseReason::Lost);
+        self.leave(CloseReason::Lost);
     }
 }

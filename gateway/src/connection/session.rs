@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -17,7 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Connection;
+use super::ending::CLOSE_TIMEOUT;
 use super::heartbeat::{Due, Heartbeat};
+use super::seat::Seat;
 use super::socket::{Incoming, Socket};
 use crate::actions::{self, Actor};
 use crate::dialect::command::{self, Command, ParseError, Request};
@@ -25,9 +27,6 @@ use crate::dialect::{CloseReason, ErrorCode, EventKind, Failure, event};
 use crate::gateway::Gateway;
 use crate::ids::Position;
 use crate::limits::{Admission, Kind, RateLimits};
-
-/// How long a close may take: flushing what is queued, and waiting for the client's end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a client asked for when it connected.
 #[derive(Debug, Default)]
@@ -44,24 +43,17 @@ pub struct Wishes {
 type Running = Pin<Box<dyn Future<Output = Result<(), CloseReason>> + Send>>;
 
 /// Runs a connection to its end. The socket is boxed so that the layers of this future don't each hold room for it.
-pub async fn run<S>(
-    gateway: Arc<Gateway>,
-    connection: Arc<Connection>,
-    mut socket: Box<Socket<S>>,
-    wishes: Wishes,
-) -> CloseReason
+pub async fn run<S>(mut seat: Seat, mut socket: Box<Socket<S>>, wishes: Wishes) -> CloseReason
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let serving = serve(&gateway, &connection, &mut socket, wishes);
+    let serving = serve(seat.gateway(), seat.connection(), &mut socket, wishes);
     let reason = AssertUnwindSafe(serving)
         .catch_unwind()
         .await
         .unwrap_or(CloseReason::Internal);
-    // Frames pushed from here on would go nowhere.
-    connection.outbox.close(reason);
-    gateway.disconnected(&connection, reason);
-    let closing = socket.close(reason, &connection.outbox, &gateway.metrics);
+    seat.leave(reason);
+    let closing = socket.close(reason, &seat.connection().outbox, &seat.gateway().metrics);
     // The client may be gone or stuck; its connection ends either way.
     tokio::time::timeout(CLOSE_TIMEOUT, closing).await.ok();
     reason

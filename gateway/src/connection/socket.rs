@@ -8,13 +8,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tokio_tungstenite::tungstenite::{Bytes as WsBytes, Message};
 
+use super::ending::end;
 use super::outbox::Outbox;
 use super::writer::Writer;
 use crate::dialect::CloseReason;
@@ -163,8 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         }
     }
 
-    /// Ends the connection: the queue if it may go first, the close frame, the end of the stream; then reads what the client still sends, so
-    /// that its kernel doesn't throw the close frame away with a reset. Bounded by the caller.
+    /// Ends the connection: the queue if it may go first, the close frame, the end of the stream. Bounded by the caller.
     pub async fn close(
         &mut self,
         reason: CloseReason,
@@ -185,10 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             self.writer.push_control(&encode_close(&frame));
             self.flush(outbox, metrics).await?;
         }
-        self.io.shutdown().await?;
-        let mut rest = [0; 512];
-        while self.io.read(&mut rest).await? > 0 {}
-        Ok(())
+        end(&mut self.io).await
     }
 
     async fn flush(&mut self, outbox: &Outbox, metrics: &Metrics) -> io::Result<()> {

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Connection;
+use super::ending::CLOSE_TIMEOUT;
 use super::event_stream::EventStream;
 use super::heartbeat::{Due, Heartbeat};
 use super::seat::Seat;
@@ -25,9 +26,6 @@ use crate::dialect::{CloseReason, ErrorCode, event};
 use crate::gateway::Gateway;
 use crate::ids::Position;
 use crate::shutdown;
-
-/// How long a close may take: flushing what is queued, and waiting for the client's end.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// An EventSource that lost its stream comes back after a time in this range of milliseconds: it can't back off by itself.
 const RETRY_MS: std::ops::Range<u64> = 500..2500;
@@ -39,23 +37,23 @@ type Joining = Pin<Box<dyn Future<Output = Result<(), CloseReason>> + Send>>;
 
 /// Runs a stream to its end. It is boxed so that the layers of this future don't each hold room for it.
 pub async fn run<S>(
-    seat: Seat,
+    mut seat: Seat,
     mut stream: Box<EventStream<S>>,
     rooms: Vec<(RoomName, Option<Position>)>,
 ) -> CloseReason
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (gateway, connection) = (Arc::clone(seat.gateway()), Arc::clone(seat.connection()));
     stream.retry(random(RETRY_MS));
-    let serving = serve(&gateway, &connection, &mut stream, rooms);
+    let serving = serve(seat.gateway(), seat.connection(), &mut stream, rooms);
     let reason = AssertUnwindSafe(serving)
         .catch_unwind()
         .await
         .unwrap_or(CloseReason::Internal);
     seat.leave(reason);
     let after = come_back_after(reason);
-    let closing = stream.close(reason, after, &connection.outbox, &gateway.metrics);
+    let (outbox, metrics) = (&seat.connection().outbox, &seat.gateway().metrics);
+    let closing = stream.close(reason, after, outbox, metrics);
     // The client may be gone or stuck; its connection ends either way.
     tokio::time::timeout(CLOSE_TIMEOUT, closing).await.ok();
     reason

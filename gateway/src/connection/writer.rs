@@ -75,9 +75,7 @@ impl Writer {
 
     /// Gives up all frames but the one under way.
     pub fn discard_queue(&mut self, outbox: &Outbox) {
-        let given_up = mem::take(&mut self.queued);
-        let bytes = given_up.iter().map(|queued| queued.frame.len()).sum();
-        outbox.written(given_up.len(), bytes);
+        outbox.give_up(&mem::take(&mut self.queued));
     }
 
     /// Whether nothing waits.

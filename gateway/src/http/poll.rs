@@ -16,10 +16,9 @@ use super::{admission, wanted};
 use crate::connection::Transport;
 use crate::connection::poll::{self, Answer};
 use crate::connection::seat::Seat;
-use crate::dialect::{CloseReason, ErrorCode, Failure, event};
+use crate::dialect::{CloseReason, ErrorCode, Failure};
 use crate::gateway::Gateway;
 use crate::limits::Kind;
-use crate::shutdown;
 
 /// How long a poll waits if it doesn't say, and at most.
 const DEFAULT_WAIT_SECONDS: u64 = 25;
@@ -63,12 +62,8 @@ async fn try_poll(
         .inspect_err(|_| {
             gateway.metrics.rate_limited.inc();
         })?;
-    let seat = Seat::take(gateway, identity, Transport::Poll)
+    let mut seat = Seat::take(gateway, identity, Transport::Poll)
         .map_err(|_| admission::too_many_connections(gateway))?;
-    if gateway.is_draining() {
-        let reconnect = event::reconnect(shutdown::jitter());
-        seat.connection().outbox.push(reconnect).ok();
-    }
     let answer = poll::gather(&seat, rooms, wait).await;
     let reason = match &answer {
         Ok(_) => seat
@@ -133,6 +128,7 @@ fn json(body: Bytes) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::event;
 
     #[test]
     fn a_poll_waits_as_long_as_it_says_within_bounds() {

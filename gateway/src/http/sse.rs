@@ -22,12 +22,11 @@ use super::wanted::{self, Wanted};
 use crate::connection::event_stream::EventStream;
 use crate::connection::seat::Seat;
 use crate::connection::{Transport, sse};
+use crate::dialect::Failure;
 use crate::dialect::cursor::{self, Place};
 use crate::dialect::sse::CONTENT_TYPE;
-use crate::dialect::{Failure, event};
 use crate::gateway::Gateway;
 use crate::server::Takeover;
-use crate::shutdown;
 
 /// nginx and others of its kind then pass each event on at once.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -59,10 +58,6 @@ fn try_open(gateway: &Arc<Gateway>, request: &Request) -> Result<Response, Failu
     }
     let seat = Seat::take(gateway, identity, Transport::Sse)
         .map_err(|_| admission::too_many_connections(gateway))?;
-    if gateway.is_draining() {
-        let reconnect = event::reconnect(shutdown::jitter());
-        seat.connection().outbox.push(reconnect).ok();
-    }
     let peer = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()

@@ -18,14 +18,14 @@ use tracing::Instrument;
 use super::routes::Routes;
 use super::token::{self, Offer, query_values};
 use super::{admission, wanted};
+use crate::connection::seat::Seat;
 use crate::connection::session::{self, Wishes};
 use crate::connection::socket::Socket;
-use crate::connection::{Connection, Outbox, Transport};
+use crate::connection::{Outbox, Transport};
 use crate::dialect::command;
-use crate::dialect::{CloseReason, ErrorCode, Failure, SUBPROTOCOL, event};
+use crate::dialect::{CloseReason, ErrorCode, Failure, SUBPROTOCOL};
 use crate::gateway::Gateway;
 use crate::server::Takeover;
-use crate::shutdown;
 
 /// How long a refused connection may take to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -79,10 +79,10 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
     let mut response = switching_protocols(&accept, Offer::of(request.headers()).named);
     let takeover = Takeover::new(async move |stream, read_ahead| {
         let socket = Box::new(Socket::new(stream, &read_ahead, max_frame));
-        let connected =
-            admitted.and_then(|identity| gateway.connected(identity, Transport::WebSocket));
-        let connection = match connected {
-            Ok(connection) => connection,
+        let taken =
+            admitted.and_then(|identity| Seat::take(&gateway, identity, Transport::WebSocket));
+        let seat = match taken {
+            Ok(seat) => seat,
             Err(reason) => return refuse(&gateway, socket, reason).await,
         };
         gateway
@@ -90,29 +90,18 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
             .handshake_seconds
             .observe(started.elapsed().as_secs_f64());
         // A task of its own, so that what the handshake held is not held for as long as the connection lasts.
-        let session = run(Arc::clone(&gateway), connection, socket, wishes, peer);
-        gateway.tracker.spawn(session);
+        gateway.tracker.spawn(run(seat, socket, wishes, peer));
     });
     response.extensions_mut().insert(takeover);
     response
 }
 
-async fn run(
-    gateway: Arc<Gateway>,
-    connection: Arc<Connection>,
-    socket: Box<Socket<TcpStream>>,
-    wishes: Wishes,
-    peer: Option<SocketAddr>,
-) {
-    if gateway.is_draining() {
-        connection
-            .outbox
-            .push(event::reconnect(shutdown::jitter()))
-            .ok();
-    }
-    let span = tracing::debug_span!("connection", id = %connection.id, transport = "websocket");
+async fn run(seat: Seat, socket: Box<Socket<TcpStream>>, wishes: Wishes, peer: Option<SocketAddr>) {
+    let connection = seat.connection();
+    let transport = connection.transport.as_str();
+    let span = tracing::debug_span!("connection", id = %connection.id, transport);
     tracing::debug!(parent: &span, ?peer, user = %connection.user, "connected");
-    let reason = session::run(gateway, connection, socket, wishes)
+    let reason = session::run(seat, socket, wishes)
         .instrument(span.clone())
         .await;
     tracing::debug!(parent: &span, reason = reason.reason(), "disconnected");

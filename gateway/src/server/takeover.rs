@@ -37,7 +37,8 @@ pub(super) type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Takeover(Arc<Mutex<Option<Session>>>);
 
 impl Takeover {
-    /// The session gets the stream and what was read of it beyond the request.
+    /// The session gets the stream and what was read of it beyond the request. It runs in the task that spoke HTTP: what lasts belongs into one
+    /// of its own, so that what the handshake held is not held as long.
     pub fn new<F>(session: impl FnOnce(TcpStream, Bytes) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::task::noop_waker_ref;
 use prometheus_client::metrics::gauge::Gauge;
 use rotunda_crds::RoomName;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
 use crate::broker::Message;

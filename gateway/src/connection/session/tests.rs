@@ -1,5 +1,7 @@
 //! Whole connections over a pipe in memory, with paused time: what each frame is answered with, and how each connection ends.
 
+use std::time::Duration;
+
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -42,13 +44,8 @@ fn serve_pipe(
     pipe: usize,
 ) -> (DuplexStream, JoinHandle<CloseReason>) {
     let (near, far) = tokio::io::duplex(pipe);
-    let connection = gateway.connected(identity, Transport::WebSocket).unwrap();
-    let served = run(
-        Arc::clone(gateway),
-        connection,
-        Box::new(Socket::new(near, &[], MAX_FRAME)),
-        wishes,
-    );
+    let seat = Seat::take(gateway, identity, Transport::WebSocket).unwrap();
+    let served = run(seat, Box::new(Socket::new(near, &[], MAX_FRAME)), wishes);
     (far, tokio::spawn(served))
 }
 
