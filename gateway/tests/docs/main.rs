@@ -19,6 +19,9 @@ mod frames;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+#[path = "../shared/json_schema.rs"]
+mod json_schema;
+#[cfg(test)]
 mod page;
 #[cfg(test)]
 mod schemas;

@@ -12,6 +12,7 @@ use rotunda_gateway::dialect::command::{self, Command};
 use rotunda_gateway::dialect::{ErrorCode, EventKind, GapReason};
 use serde_json::{Value, json};
 
+use crate::json_schema::{check, close};
 use crate::page::root;
 
 /// The official schema of AsyncAPI 3.0.0 documents, unchanged from version 6.11.1 of the npm package `@asyncapi/specs` (Apache-2.0).
@@ -47,21 +48,6 @@ impl Schemas {
             .get(kind)
             .ok_or_else(|| format!("no schema for {frame}"))?;
         check(schema, frame)
-    }
-}
-
-fn check(schema: &Validator, frame: &Value) -> Result<(), String> {
-    let errors: Vec<_> = schema
-        .iter_errors(frame)
-        .map(|error| format!("{} at {}", error, error.instance_path()))
-        .collect();
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(format!(
-            "{frame} doesn't fit its schema: {}",
-            errors.join("; ")
-        ))
     }
 }
 
@@ -115,20 +101,6 @@ fn kind_of(document: &Value, name: &str) -> String {
         .as_str()
         .unwrap()
         .to_owned()
-}
-
-/// Forbids members that a schema doesn't name.
-fn close(schema: &mut Value) {
-    match schema {
-        Value::Object(members) => {
-            members.values_mut().for_each(close);
-            if members.get("type") == Some(&json!("object")) && members.contains_key("properties") {
-                members.insert("additionalProperties".to_owned(), false.into());
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(close),
-        _ => {}
-    }
 }
 
 /// The word that stands for a command in `type`. A new command doesn't compile until it stands here.

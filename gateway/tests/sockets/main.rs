@@ -10,6 +10,9 @@ mod handshake;
 #[cfg(test)]
 mod history;
 mod http;
+#[cfg(test)]
+#[path = "../shared/json_schema.rs"]
+mod json_schema;
 mod lifecycle;
 #[cfg(test)]
 mod one_to_one;

@@ -10,6 +10,7 @@ use rotunda_gateway::http::{self, Side};
 use serde_json::{Value, json};
 
 use crate::gateway::Answer;
+use crate::json_schema::{check, close};
 
 pub(crate) struct Document(pub(crate) Value);
 
@@ -126,32 +127,6 @@ fn as_value(described: &Value, text: &str) -> Value {
         serde_json::from_str(text).unwrap_or_else(|_| text.into())
     } else {
         json!(text)
-    }
-}
-
-pub(crate) fn check(validator: &Validator, value: &Value) -> Result<(), String> {
-    let errors: Vec<_> = validator
-        .iter_errors(value)
-        .map(|error| format!("{error} at {}", error.instance_path()))
-        .collect();
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("{value}: {}", errors.join("; ")))
-    }
-}
-
-/// Forbids members that a schema doesn't name.
-fn close(schema: &mut Value) {
-    match schema {
-        Value::Object(members) => {
-            members.values_mut().for_each(close);
-            if members.get("type") == Some(&json!("object")) && members.contains_key("properties") {
-                members.insert("additionalProperties".to_owned(), false.into());
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(close),
-        _ => {}
     }
 }
 
