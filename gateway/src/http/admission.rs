@@ -1,4 +1,4 @@
-//! Who may listen: whether this gateway has room, whether its broker is there, and who asks. What each transport says before it begins.
+//! Who may listen: whether this gateway has room, whether it is ready, and who asks. What each transport says before it begins.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(super) fn admit(
             gateway.metrics.refused(error.close_reason().reason());
             retryable(token::refused(error))
         })?;
-    gateway.hub.broker().ready().map_err(|_| {
+    gateway.ready().map_err(|_| {
         gateway.metrics.refused("unavailable");
         retryable(Failure::new(
             ErrorCode::Unavailable,
