@@ -1,9 +1,10 @@
 //! Calls: one command to the owner of a slot, through redirections and short troubles, and what is known of its outcome.
 //!
 //! A refusal that says that nothing was executed (`MOVED`, `ASK`, `TRYAGAIN`, `CLUSTERDOWN`, …) is tried again, up to five seconds. What was sent
-//! and not answered is sent again only if that does no harm ([`Repeat::Safe`]).
+//! and not answered is sent again only if that does no harm ([`Repeat`]).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::{Cmd, Pipeline, ServerError, Value};
@@ -26,10 +27,27 @@ const RECONNECT_PATIENCE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether a command may be sent again when it isn't known whether it was executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repeat {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Repeat<'a> {
+    /// Nobody is misled if it failed and was executed all the same.
     Safe,
+    /// As `Safe`, but whoever asked must know whether a failure means that nothing was done.
+    Told(&'a Doubt),
     Never,
+}
+
+/// Whether something was sent and not answered, in any try. Once it is there, it stays.
+#[derive(Debug, Default)]
+pub(super) struct Doubt(AtomicBool);
+
+impl Doubt {
+    fn arise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// A command and all that sending it takes.
@@ -38,7 +56,7 @@ pub(super) struct Call<'a> {
     pub(super) command: &'a Cmd,
     /// Loaded where the command's `EVALSHA` finds it missing.
     pub(super) script: Option<&'static Script>,
-    pub(super) repeat: Repeat,
+    pub(super) repeat: Repeat<'a>,
     /// Counts as done only when a replica has it, too; holds what tells an answer that stored something.
     pub(super) replicated: Option<fn(&Value) -> bool>,
     /// Sent only to a server of this replication history. Where a redirection or a new connection leads to another, the answer is nil, as
@@ -97,16 +115,22 @@ impl Pool {
                     }
                     return Ok(answer);
                 }
-                Err(_) if call.repeat == Repeat::Never => return Err(BrokerError::OutcomeUnknown),
-                Err(error) if started.elapsed() >= RECONNECT_PATIENCE => {
-                    return Err(BrokerError::Unavailable(format!(
-                        "{}: {}",
-                        node.address,
-                        describe(&error)
-                    )));
+                Err(error) => {
+                    match call.repeat {
+                        Repeat::Safe => {}
+                        Repeat::Told(doubt) => doubt.arise(),
+                        Repeat::Never => return Err(BrokerError::OutcomeUnknown),
+                    }
+                    if started.elapsed() >= RECONNECT_PATIENCE {
+                        return Err(BrokerError::Unavailable(format!(
+                            "{}: {}",
+                            node.address,
+                            describe(&error)
+                        )));
+                    }
+                    // A broken connection is replaced by the one who keeps it.
+                    tokio::time::sleep(RETRY_PAUSE).await;
                 }
-                // A broken connection is replaced by the one who keeps it.
-                Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
             }
         }
     }

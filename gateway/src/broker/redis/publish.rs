@@ -9,7 +9,7 @@ use super::super::{
     BrokerError, Durability, IDEMPOTENCY_WINDOW, Publication, Published, Retention, millis,
 };
 use super::Engine;
-use super::call::{Call, Repeat};
+use super::call::{Call, Doubt, Repeat};
 use super::epoch::{OPENINGS, OpenEpoch};
 use super::scripts::{DELETE, PUBLISH, PUBLISH_FULL};
 use super::wire::{array, corrupt, encode_signal, number, position, text};
@@ -20,13 +20,28 @@ impl Engine {
         room: &RoomName,
         publication: &Publication,
     ) -> Result<Published, BrokerError> {
+        let doubt = Doubt::default();
+        match self.publish_once(room, publication, &doubt).await {
+            // A try before the one that failed may have stored it.
+            Err(_) if doubt.is_there() => Err(BrokerError::OutcomeUnknown),
+            outcome => outcome,
+        }
+    }
+
+    /// Stores it in whatever epoch the room is in; an error says nothing of the tries before that left a doubt.
+    async fn publish_once(
+        &self,
+        room: &RoomName,
+        publication: &Publication,
+        doubt: &Doubt,
+    ) -> Result<Published, BrokerError> {
         for _ in 0..OPENINGS {
             let epoch = self.epoch(room, publication.retention).await?;
             if epoch.wants_tending(publication.retention) {
                 self.tend(room, publication.retention).await?;
                 self.epochs.tended(room, publication.retention);
             }
-            match self.try_publish(room, publication, &epoch).await? {
+            match self.try_publish(room, publication, &epoch, doubt).await? {
                 Value::Nil => self.epochs.forget(room),
                 answer => return read_answer(answer),
             }
@@ -42,6 +57,7 @@ impl Engine {
         room: &RoomName,
         publication: &Publication,
         epoch: &OpenEpoch,
+        doubt: &Doubt,
     ) -> Result<Value, BrokerError> {
         let log = self.keys.log(room);
         let usual = publication.key.is_none() && publication.rate_limit.is_none();
@@ -65,7 +81,7 @@ impl Engine {
             command: &command,
             script: Some(script),
             repeat: if publication.key.is_some() {
-                Repeat::Safe
+                Repeat::Told(doubt)
             } else {
                 Repeat::Never
             },

@@ -3,6 +3,7 @@
 
 mod access;
 mod cluster;
+mod doubt;
 mod encryption;
 mod failures;
 mod gateways;

@@ -71,6 +71,8 @@ async fn accept(
                 return;
             };
             tokio::select! {
+                // An answer that was held back is lost with the connection, also when others may pass again.
+                biased;
                 _ = cut.changed() => {}
                 () = relay(client, server, frozen) => {}
             }
