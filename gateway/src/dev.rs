@@ -49,6 +49,7 @@ pub async fn run(
     redis: Option<String>,
     addresses: &Addresses,
 ) -> anyhow::Result<()> {
+    let mut signals = shutdown::Signals::listen()?;
     let Loaded {
         mut config,
         mut files,
@@ -75,7 +76,7 @@ pub async fn run(
         .context("the listener has no address")?;
     let serving = ports.serve(&gateway, public);
     announce(&gateway, address);
-    shutdown::requested().await?;
+    signals.requested().await;
     serving.stop(&gateway).await;
     Ok(())
 }

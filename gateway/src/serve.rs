@@ -23,6 +23,7 @@ use crate::{http, server, shutdown};
 
 /// Serves until told to stop, then drains.
 pub async fn run(folder: PathBuf, addresses: Addresses) -> anyhow::Result<()> {
+    let mut signals = shutdown::Signals::listen()?;
     let metrics = Arc::new(Metrics::new());
     let ports = Ports::open(&addresses, &metrics)?;
     let counters = PublishCounters::default();
@@ -36,7 +37,7 @@ pub async fn run(folder: PathBuf, addresses: Addresses) -> anyhow::Result<()> {
     });
     let settings = tokio::select! {
         settings = first => settings,
-        stopped = shutdown::requested() => return Ok(stopped?),
+        () = signals.requested() => return Ok(()),
     };
     tracing::info!(revision = settings.config.revision, "config loaded");
     let gateway = start(settings, counters, metrics)?;
@@ -47,7 +48,7 @@ pub async fn run(folder: PathBuf, addresses: Addresses) -> anyhow::Result<()> {
     let watching = tokio::spawn(watching);
     let serving = ports.serve(&gateway, http::public(&gateway, None));
     tokio::select! {
-        stopped = shutdown::requested() => stopped?,
+        () = signals.requested() => {}
         // It ends only by a panic: then it's better to start over than to go on with an old config.
         ended = watching => anyhow::bail!("the config is no longer followed: {ended:?}"),
     }

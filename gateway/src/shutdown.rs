@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,21 +32,46 @@ pub fn jitter() -> Duration {
     LONGEST_JITTER.mul_f64(rand::rng().random_range(0.0..1.0))
 }
 
-/// Waits for SIGTERM, or SIGINT.
-pub async fn requested() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT. Made before anything else: none that comes from then on is missed, whatever the gateway is busy with.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    /// Waits for one of them.
+    pub async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Hands the connections over within `window`; `listener` ends the accepting.
+///
+/// One that serves nobody and can't serve anybody, as before it has found its Redis, ends at once: who tries it next has to try another anyway.
 pub async fn drain(gateway: &Arc<Gateway>, window: Duration, listener: &CancellationToken) {
-    let started = Instant::now();
     gateway.begin_drain();
+    if let (0, Err(why)) = (gateway.registry.count(), gateway.ready()) {
+        tracing::info!(why, "ending: there is nothing to hand over");
+        listener.cancel();
+    } else {
+        hand_over(gateway, window, listener).await;
+    }
+    gateway.stop(CloseReason::Drained, STOP_PATIENCE).await;
+}
+
+async fn hand_over(gateway: &Arc<Gateway>, window: Duration, listener: &CancellationToken) {
+    let started = Instant::now();
     tracing::info!(
         connections = gateway.registry.count(),
         seconds = window.as_secs(),
@@ -71,7 +96,6 @@ pub async fn drain(gateway: &Arc<Gateway>, window: Duration, listener: &Cancella
     };
     tokio::join!(stop_accepting, tell);
     tracing::info!(connections = gateway.registry.count(), "drained");
-    gateway.stop(CloseReason::Drained, STOP_PATIENCE).await;
 }
 
 /// Tells everyone who is connected now to reconnect, spread over `window`, in no order that clients could share.

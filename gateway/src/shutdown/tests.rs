@@ -44,8 +44,34 @@ async fn everyone_is_told_at_a_steady_pace_and_what_is_left_is_closed_with_1012(
 #[tokio::test(start_paused = true)]
 async fn an_empty_gateway_waits_only_until_it_stops_accepting() {
     let (gateway, _broker) = gateway(config(&["lobby"]));
+    while gateway.ready().is_err() {
+        tokio::time::sleep(TICK).await;
+    }
     let started = Instant::now();
     drain(&gateway, Duration::from_mins(1), &CancellationToken::new()).await;
+    assert!(started.elapsed() >= LONGEST_ACCEPTING);
     assert!(started.elapsed() <= Duration::from_secs(21));
     assert!(gateway.is_draining());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_without_redis_and_clients_ends_at_once() {
+    let (gateway, broker) = gateway(config(&["lobby"]));
+    broker.faults.lock().not_ready = Some("Redis: refused".to_owned());
+    let (started, listener) = (Instant::now(), CancellationToken::new());
+    drain(&gateway, Duration::from_mins(1), &listener).await;
+    assert!(started.elapsed() <= STOP_PATIENCE);
+    assert!(listener.is_cancelled() && gateway.is_draining());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_lost_its_redis_hands_over_the_clients_it_has() {
+    let (gateway, broker) = gateway(config(&["lobby"]));
+    let mut alice = Client::connect(&gateway, "alice");
+    broker.faults.lock().not_ready = Some("Redis: refused".to_owned());
+    let started = Instant::now();
+    drain(&gateway, Duration::from_mins(1), &CancellationToken::new()).await;
+    assert!(started.elapsed() >= Duration::from_mins(1));
+    assert_eq!(alice.drain(), Some(CloseReason::Drained));
+    assert!(alice.has("reconnect"));
 }

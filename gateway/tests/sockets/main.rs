@@ -29,6 +29,8 @@ mod rooms;
 mod server_api;
 mod sse;
 #[cfg(test)]
+mod starting;
+#[cfg(test)]
 mod stream;
 mod stubborn;
 mod violations;
