@@ -81,12 +81,21 @@ pub struct Published {
 pub struct LogState {
     /// The newest message; `offset` 0 when the epoch has none yet.
     pub top: Position,
-    /// Where the epoch before this one ended, if that is known: positions of that epoch up to here are part of this history.
-    pub previous_end: Option<Position>,
+    /// The epoch before this one, if its end is known.
+    pub previous: Option<PreviousEpoch>,
     /// The oldest message that can still be read, or the deletion that took out all before it; `None` when there is none.
     pub oldest: Option<Position>,
     /// The position of a deletion, if that is what `oldest` names.
     pub deleted: Option<Position>,
+}
+
+/// How an epoch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreviousEpoch {
+    /// The last position that is known of it: it and those before are part of this history.
+    pub end: Position,
+    /// Nothing that was acknowledged is missing after `end`. Otherwise something may be.
+    pub whole: bool,
 }
 
 /// A run of messages, oldest first.

@@ -94,7 +94,7 @@ impl PageQuery {
             messages.reverse();
         }
         Page {
-            gap: self.gap(&state, retention, next.is_some()),
+            gap: self.gap(&state, retention, next),
             messages,
             next,
         }
@@ -109,11 +109,28 @@ impl PageQuery {
         }
     }
 
-    /// Told with the page that touches `after`: going forward each of them, going back the last.
-    fn gap(&self, state: &LogState, retention: &Retention, more: bool) -> Option<PageGap> {
-        let after = self.after.filter(|_| self.forward() || !more)?;
+    /// Told with the page that touches `after`: going forward each of them, going back the last. One on the way is told with the page that
+    /// goes past it.
+    fn gap(
+        &self,
+        state: &LogState,
+        retention: &Retention,
+        more_after: Option<Position>,
+    ) -> Option<PageGap> {
+        let after = self
+            .after
+            .filter(|_| self.forward() || more_after.is_none())?;
         match recovery::assess(after, state, retention) {
             Verdict::Complete { .. } => None,
+            Verdict::Torn { torn, next, .. } => {
+                let goes_past = more_after.is_none_or(|edge| edge > torn)
+                    && self.before.is_none_or(|before| before > torn.next());
+                goes_past.then_some(PageGap {
+                    after: torn,
+                    next,
+                    reason: GapReason::Failover,
+                })
+            }
             Verdict::Incomplete { next, reason, .. } => Some(PageGap {
                 after,
                 next,

@@ -170,6 +170,7 @@ impl Hub {
             let (id, recovered, replayed) = match assess(last_seen, &chunk.state, &policy.retention)
             {
                 Verdict::Complete { replay } => (last_seen, true, replay),
+                Verdict::Torn { replay, .. } => (last_seen, false, replay),
                 Verdict::Incomplete { next, replay, .. } => (next, false, replay),
             };
             self.metrics.recovery(recovered);

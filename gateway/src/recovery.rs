@@ -13,6 +13,13 @@ use crate::ids::{Epoch, Offset, Position};
 pub enum Verdict {
     /// All of it, that many messages.
     Complete { replay: u64 },
+    /// All that is left, that many messages. But `torn`, the end of an epoch, lies on the way, and what was acknowledged after it may be lost: it is
+    /// told as a gap from there to `next`.
+    Torn {
+        torn: Position,
+        next: Position,
+        replay: u64,
+    },
     /// Not all: nothing can be promised of what lies after the position up to `next`. After `next` come `replay` messages.
     Incomplete {
         next: Position,
@@ -27,10 +34,8 @@ pub fn assess(last_seen: Position, state: &LogState, retention: &Retention) -> V
         return incomplete(rejoin_at(last_seen, state), GapReason::Failover, state);
     };
     match state.oldest {
-        _ if outstanding == 0 => Verdict::Complete { replay: 0 },
-        Some(oldest) if oldest <= successor(last_seen, state) => Verdict::Complete {
-            replay: messages_after(last_seen, state),
-        },
+        _ if outstanding == 0 => reachable(last_seen, state),
+        Some(oldest) if oldest <= successor(last_seen, state) => reachable(last_seen, state),
         Some(oldest) if state.deleted == Some(oldest) => {
             incomplete(oldest, GapReason::Deleted, state)
         }
@@ -48,13 +53,36 @@ pub fn assess(last_seen: Position, state: &LogState, retention: &Retention) -> V
     }
 }
 
+/// All that follows a position in the log can be had.
+fn reachable(last_seen: Position, state: &LogState) -> Verdict {
+    let replay = messages_after(last_seen, state);
+    match (tear_after(last_seen, state), state.deleted) {
+        (None, _) => Verdict::Complete { replay },
+        // It took along whatever was lost before it.
+        (Some(torn), Some(deleted)) if deleted > torn => {
+            incomplete(deleted, GapReason::Deleted, state)
+        }
+        (Some(torn), _) => Verdict::Torn {
+            torn,
+            next: start_of(state.top.epoch),
+            replay,
+        },
+    }
+}
+
+/// The end of the previous epoch, if it lies before someone at a position and may not be all that was acknowledged.
+fn tear_after(position: Position, state: &LogState) -> Option<Position> {
+    let previous = state.previous.filter(|previous| !previous.whole)?;
+    (position.epoch < state.top.epoch && position <= previous.end).then_some(previous.end)
+}
+
 /// Where a position of another history goes on: one ahead of the top, past the end of its epoch, or of an epoch whose end nobody knows any
 /// more. Never at something that it may have been told already.
 fn rejoin_at(last_seen: Position, state: &LogState) -> Position {
     if last_seen > state.top {
         return state.top;
     }
-    let newer = match state.previous_end {
+    let newer = match previous_end(state) {
         Some(end) if last_seen.epoch < end.epoch => start_of(end.epoch),
         _ => start_of(state.top.epoch),
     };
@@ -83,7 +111,7 @@ fn outstanding(from: Position, state: &LogState) -> Option<u64> {
     if from.epoch == top.epoch {
         return top.offset.0.checked_sub(from.offset.0);
     }
-    let end = state.previous_end.filter(|end| end.epoch == from.epoch)?;
+    let end = previous_end(state).filter(|end| end.epoch == from.epoch)?;
     Some(
         end.offset
             .0
@@ -94,7 +122,7 @@ fn outstanding(from: Position, state: &LogState) -> Option<u64> {
 
 /// The position that the next message must have.
 fn successor(position: Position, state: &LogState) -> Position {
-    if state.previous_end == Some(position) && position.epoch != state.top.epoch {
+    if previous_end(state) == Some(position) && position.epoch != state.top.epoch {
         Position {
             epoch: state.top.epoch,
             offset: Offset(1),
@@ -109,7 +137,7 @@ fn oldest_start(state: &LogState) -> Position {
     let Some(oldest) = state.oldest else {
         return state.top;
     };
-    let known_from = state.previous_end.map_or(state.top.epoch, |end| end.epoch);
+    let known_from = previous_end(state).map_or(state.top.epoch, |end| end.epoch);
     if oldest.epoch < known_from {
         // Trimming takes from the head, so all of the epochs after the oldest one's is there.
         start_of(known_from)
@@ -119,6 +147,10 @@ fn oldest_start(state: &LogState) -> Position {
             offset: Offset(oldest.offset.0.saturating_sub(1)),
         }
     }
+}
+
+fn previous_end(state: &LogState) -> Option<Position> {
+    state.previous.map(|previous| previous.end)
 }
 
 const fn start_of(epoch: Epoch) -> Position {
@@ -163,10 +195,19 @@ pub fn merge(cursor: Position, chunk: Chunk, retention: &Retention) -> (Vec<Step
     if let Some(deleted) = state.deleted.filter(|deleted| *deleted > cursor) {
         skip(&mut steps, &mut cursor, deleted, GapReason::Deleted);
     }
+    let cross = |steps: &mut Vec<Step>, cursor: &mut Position| {
+        if tear_after(*cursor, &state).is_some() {
+            let next = start_of(state.top.epoch);
+            skip(steps, cursor, next, GapReason::Failover);
+        }
+    };
     for message in messages {
         let position = message.position;
         if position <= cursor {
             continue;
+        }
+        if position.epoch == state.top.epoch {
+            cross(&mut steps, &mut cursor);
         }
         if position != successor(cursor, &state) {
             let before = Position {
@@ -179,6 +220,7 @@ pub fn merge(cursor: Position, chunk: Chunk, retention: &Retention) -> (Vec<Step
         steps.push(Step::Message(message));
     }
     if !more && cursor < state.top {
+        cross(&mut steps, &mut cursor);
         // The end was read and isn't the top: what lies between went away meanwhile, unless nothing does.
         if outstanding(cursor, &state) != Some(0) {
             skip(&mut steps, &mut cursor, state.top, GapReason::Expired);

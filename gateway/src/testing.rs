@@ -25,7 +25,7 @@ use crate::policy::PublishCounters;
 mod fake_broker;
 mod stoppable;
 
-pub(crate) use fake_broker::{FakeBroker, Faults};
+pub(crate) use fake_broker::{End, FakeBroker, Faults};
 pub(crate) use stoppable::Stoppable;
 
 pub(crate) fn room(name: &str) -> RoomName {

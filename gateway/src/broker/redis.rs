@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `pool` keeps the connections and the slot map, which `discovery` finds (in a cluster, or by Sentinels); `socket` opens them all. `epoch` keeps the
-//! epochs; `keys` and `wire` are the layout, `url` where it all is.
+//! epochs, `lineage` knows which of them began with nothing lost; `keys` and `wire` are the layout, `url` where it all is.
 
 mod backoff;
 mod call;
@@ -17,6 +17,7 @@ mod epoch;
 pub mod fuzzing;
 mod keys;
 mod lease;
+mod lineage;
 mod link;
 mod listener;
 mod node;
@@ -49,6 +50,7 @@ use rotunda_crds::RoomName;
 use self::epoch::Epochs;
 use self::keys::Keys;
 use self::lease::Lease;
+use self::lineage::Lineage;
 use self::pool::Pool;
 use self::presence::Presence;
 use self::subscribe::Subscriptions;
@@ -81,6 +83,7 @@ struct Engine {
     pool: Arc<Pool>,
     keys: Keys,
     epochs: Epochs,
+    lineage: Lineage,
     subscriptions: Subscriptions,
     presence: Presence,
     lease: Lease,
@@ -99,12 +102,14 @@ impl RedisBroker {
             pool: Pool::start(options.url, metrics),
             keys: Keys::new(&options.key_prefix),
             epochs: Epochs::default(),
+            lineage: Lineage::default(),
             subscriptions: Subscriptions::new(sink),
             presence: Presence::new(Arc::clone(&ttl)),
             lease: Lease::new(Arc::clone(&ttl)),
             ttl,
         });
         let pool = &engine.pool;
+        pool.spawn(Arc::clone(&engine).keep_lineage());
         pool.spawn(Arc::clone(&engine).keep_placed());
         pool.spawn(Arc::clone(&engine).keep_based());
         pool.spawn(Arc::clone(&engine).keep_checked());

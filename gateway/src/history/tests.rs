@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::PreviousEpoch;
 
 const RETENTION: Retention = Retention {
     max_messages: 1000,
@@ -36,7 +37,7 @@ fn read(oldest: u64, top: u64, range: Range, limit: usize) -> Chunk {
     Chunk {
         state: LogState {
             top: Position::new(7, top),
-            previous_end: None,
+            previous: None,
             oldest: (oldest <= top).then(|| Position::new(7, oldest)),
             deleted: None,
         },
@@ -62,6 +63,48 @@ fn page(query: &PageQuery, oldest: u64, top: u64) -> Page {
 fn offsets(page: &Page) -> Vec<u64> {
     let offset = |message: &Message| message.position.offset.0;
     page.messages.iter().map(offset).collect()
+}
+
+#[test]
+fn what_a_failover_may_have_lost_is_told_with_the_page_that_goes_past_it() {
+    let at = Position::new;
+    let kept = [at(6, 1), at(6, 2), at(6, 3), at(7, 1), at(7, 2)];
+    let state = LogState {
+        top: at(7, 2),
+        previous: Some(PreviousEpoch {
+            end: at(6, 3),
+            whole: false,
+        }),
+        oldest: Some(at(6, 1)),
+        deleted: None,
+    };
+    let tear = Some((at(6, 3), at(7, 0)));
+    for (after, before, limit, expected) in [
+        (at(6, 1), None, 1, None),
+        (at(6, 1), None, 2, None),
+        (at(6, 1), None, 3, tear),
+        (at(6, 3), None, 9, tear),
+        (at(7, 0), None, 9, None),
+        (at(6, 0), Some(at(6, 3)), 9, None),
+        (at(6, 0), Some(at(7, 2)), 9, tear),
+    ] {
+        let query = PageQuery {
+            after: Some(after),
+            before,
+            order: None,
+            limit,
+        };
+        let rest: Vec<_> = kept.iter().filter(|kept| **kept > after).collect();
+        let read = rest.iter().take(limit).map(|kept| message(**kept));
+        let chunk = Chunk {
+            state,
+            messages: read.collect(),
+            more: rest.len() > limit,
+        };
+        let page = query.page(chunk, &RETENTION);
+        let gap = page.gap.map(|gap| (gap.after, gap.next));
+        assert_eq!(gap, expected, "{after} {before:?} {limit}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::actions;
 use crate::dialect::CloseReason;
 use crate::gateway::Gateway;
 use crate::ids::Position;
-use crate::testing::{Client, at, config, gateway, room};
+use crate::testing::{Client, End, at, config, gateway, room};
 
 mod deletion;
 
@@ -124,7 +124,7 @@ async fn a_planned_failover_costs_live_members_no_gap() {
     let (gateway, broker) = gateway(config(&["lobby"]));
     let mut alice = joined(&gateway, "alice", None).await;
     broker.say("lobby", 2);
-    broker.fail_over("lobby", 0, true);
+    broker.fail_over("lobby", 0, End::Whole);
     broker.say("lobby", 2);
     assert_eq!(
         alice.story(5).await[1..],
@@ -138,12 +138,39 @@ async fn a_failover_that_lost_messages_is_told_to_live_members() {
     let (gateway, broker) = gateway(config(&["lobby"]));
     let mut alice = joined(&gateway, "alice", None).await;
     broker.say("lobby", 3);
-    broker.fail_over("lobby", 1, true);
+    broker.fail_over("lobby", 1, End::Torn);
     broker.say("lobby", 1);
     assert_eq!(
         alice.story(6).await[4..],
         ["gap 1-3 2-0 failover", "message 2-1"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failover_that_may_have_lost_messages_is_told_to_those_too_who_had_all() {
+    let (gateway, broker) = gateway(config(&["lobby"]));
+    let mut alice = joined(&gateway, "alice", None).await;
+    broker.say("lobby", 3);
+    broker.fail_over("lobby", 0, End::Torn);
+    broker.say("lobby", 1);
+    assert_eq!(
+        alice.story(6).await[4..],
+        ["gap 1-3 2-0 failover", "message 2-1"]
+    );
+    // Who comes back from before gets what is left first, and isn't told that this is all.
+    for (seen, replayed) in [(1, 3), (3, 1)] {
+        let mut bob = joined(&gateway, "bob", Some(at(1, seen))).await;
+        let story = bob.story(2 + replayed).await;
+        assert_eq!(
+            story[0],
+            format!("joined 1-{seen} recovered=false replayed={replayed}")
+        );
+        assert_eq!(
+            story[replayed..],
+            ["gap 1-3 2-0 failover", "message 2-1"],
+            "{story:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

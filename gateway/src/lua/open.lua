@@ -4,6 +4,7 @@
 --
 -- KEYS  log, top
 -- ARGV  1 replid of the primary  2 milliseconds until log expires  3 the same for top
+--       4… replids of histories that are proven to have flowed into this one whole
 -- Gives the epoch.
 
 local log, top = KEYS[1], KEYS[2]
@@ -28,10 +29,18 @@ if not (last and epoch and epoch == last_epoch and known[2] == ARGV[1]) then
   redis.call('XDEL', log, epoch .. '-0')
   redis.call('HSET', top, 'epoch', epoch, 'replid', ARGV[1])
   if last then
-    redis.call('HSET', top, 'previous', last)
+    local whole = false
+    if known[1] == last_epoch then
+      whole = known[2] == ARGV[1]
+      for i = 4, #ARGV do
+        whole = whole or known[2] == ARGV[i]
+      end
+    end
+    -- `whole` names the end that it speaks of: an older version changes `previous` alone.
+    redis.call('HSET', top, 'previous', last, 'whole', whole and last or '')
   else
     -- What the epoch before came to went with the log.
-    redis.call('HDEL', top, 'previous')
+    redis.call('HDEL', top, 'previous', 'whole')
   end
 end
 redis.call('PEXPIRE', log, ARGV[2])

@@ -3,11 +3,11 @@
 -- KEYS  log, top
 -- ARGV  1 replid of the primary  2 first id  3 last id  4 'up' or 'down'  5 most messages given
 --       6 most messages kept  7 most milliseconds kept
--- Gives {last id ever, end of the previous epoch or '', oldest id or '', the same again if that is a deletion or '', 1 if
+-- Gives {last id ever, end of the previous epoch or '', 1 if nothing was lost at that end, oldest id or '', the same again if that is a deletion or '', 1 if
 -- there is more, entries}; or nil if the epoch has to be opened first.
 
 local log, top = KEYS[1], KEYS[2]
-local known = redis.call('HMGET', top, 'epoch', 'replid', 'previous')
+local known = redis.call('HMGET', top, 'epoch', 'replid', 'previous', 'whole')
 if not known[1] or known[2] ~= ARGV[1] or redis.call('EXISTS', log) == 0 then
   return false
 end
@@ -46,4 +46,4 @@ while #entries > tonumber(ARGV[5]) do
   more = 1
   table.remove(entries)
 end
-return {last, known[3] or '', head and head[1] or '', deleted, more, entries}
+return {last, known[3] or '', known[3] and known[4] == known[3] and 1 or 0, head and head[1] or '', deleted, more, entries}

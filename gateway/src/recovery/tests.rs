@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::PreviousEpoch;
 
 const RETENTION: Retention = Retention {
     max_messages: 100,
@@ -17,12 +18,22 @@ fn at(epoch: u64, offset: u64) -> Position {
 }
 
 fn log(top: Position, previous_end: Option<Position>, oldest: Option<Position>) -> LogState {
+    let previous = previous_end.map(|end| PreviousEpoch { end, whole: true });
     LogState {
         top,
-        previous_end,
+        previous,
         oldest,
         deleted: None,
     }
+}
+
+/// The same, but what the previous epoch ended with may be lost.
+fn torn(state: LogState) -> LogState {
+    let previous = state.previous.map(|previous| PreviousEpoch {
+        whole: false,
+        ..previous
+    });
+    LogState { previous, ..state }
 }
 
 fn message(position: Position) -> Message {
@@ -113,6 +124,82 @@ fn a_planned_failover_costs_no_gap() {
         assess(at(7, 20), &quiet, &RETENTION),
         Verdict::Complete { replay: 0 }
     );
+}
+
+#[test]
+fn a_torn_end_is_told_after_what_is_left_before_it() {
+    let state = torn(log(at(8, 2), Some(at(7, 20)), Some(at(7, 5))));
+    for (last_seen, replay) in [(20, 2), (18, 4), (4, 18)] {
+        let verdict = assess(at(7, last_seen), &state, &RETENTION);
+        let expected = Verdict::Torn {
+            torn: at(7, 20),
+            next: at(8, 0),
+            replay,
+        };
+        assert_eq!(verdict, expected);
+    }
+    // Past it all is as ever.
+    let complete = Verdict::Complete { replay: 1 };
+    assert_eq!(assess(at(8, 1), &state, &RETENTION), complete);
+    let failover = gap(at(8, 0), GapReason::Failover, 2);
+    assert_eq!(assess(at(7, 21), &state, &RETENTION), failover);
+
+    let tear = Step::Gap {
+        after: at(7, 20),
+        next: at(8, 0),
+        reason: GapReason::Failover,
+    };
+    let messages = [at(7, 19), at(7, 20), at(8, 1), at(8, 2)].map(message);
+    let [before, last, first, second] = messages.clone().map(Step::Message);
+    let chunk = |state, messages, more| Chunk {
+        state,
+        messages,
+        more,
+    };
+    let whole = merge(
+        at(7, 18),
+        chunk(state, messages.to_vec(), false),
+        &RETENTION,
+    );
+    let expected = vec![before.clone(), last, tear.clone(), first, second];
+    assert_eq!(whole, (expected, at(8, 2)));
+    // Not before it is known that nothing else comes first.
+    let part = merge(
+        at(7, 18),
+        chunk(state, messages[..1].to_vec(), true),
+        &RETENTION,
+    );
+    assert_eq!(part, (vec![before], at(7, 19)));
+    let quiet = torn(log(at(8, 0), Some(at(7, 20)), None));
+    let told = merge(at(7, 20), chunk(quiet, vec![], false), &RETENTION);
+    assert_eq!(told, (vec![tear], at(8, 0)));
+}
+
+#[test]
+fn a_gap_that_leads_past_a_torn_end_is_the_only_one() {
+    for (oldest, deleted, expected) in [
+        (at(8, 3), None, gap(at(8, 2), GapReason::Expired, 3)),
+        (
+            at(8, 1),
+            Some(at(8, 1)),
+            gap(at(8, 1), GapReason::Deleted, 4),
+        ),
+    ] {
+        let state = LogState {
+            deleted,
+            ..torn(log(at(8, 5), Some(at(7, 20)), Some(oldest)))
+        };
+        assert_eq!(assess(at(7, 20), &state, &RETENTION), expected);
+        let first = oldest.offset.0 + u64::from(deleted.is_some());
+        let chunk = Chunk {
+            state,
+            messages: (first..=5).map(|offset| message(at(8, offset))).collect(),
+            more: false,
+        };
+        let (steps, _) = merge(at(7, 20), chunk, &RETENTION);
+        let gaps = steps.iter().filter(|step| matches!(step, Step::Gap { .. }));
+        assert_eq!(gaps.count(), 1, "{steps:?}");
+    }
 }
 
 #[test]
@@ -220,8 +307,9 @@ fn logs() -> impl Strategy<Value = Log> {
         proptest::option::of(0u64..12),
         0usize..26,
         any::<bool>(),
+        any::<bool>(),
     )
-        .prop_map(|(epoch, top, previous, trimmed, deletion)| {
+        .prop_map(|(epoch, top, previous, trimmed, deletion, whole)| {
             let before = previous.map_or(0, |end| end);
             let mut kept: Vec<_> = (1..=before)
                 .map(|offset| at(epoch - 1, offset))
@@ -236,6 +324,7 @@ fn logs() -> impl Strategy<Value = Log> {
                 deleted,
                 ..log(at(epoch, top), previous_end, oldest)
             };
+            let state = if whole { state } else { torn(state) };
             Log { state, kept }
         })
 }
@@ -264,6 +353,8 @@ proptest! {
             for step in steps {
                 match step {
                     Step::Message(message) => {
+                        let tear = tear_after(standing, &log.state);
+                        prop_assert!(tear.is_none_or(|tear| message.position <= tear), "past a torn end");
                         prop_assert_eq!(message.position, successor(standing, &log.state), "a hole nobody told of");
                         standing = message.position;
                         told.push(message.position);
@@ -288,6 +379,11 @@ proptest! {
                 prop_assert_eq!(gaps, u64::from(deletion), "complete, yet there was another gap");
                 prop_assert_eq!(told.len() as u64, replay);
             }
+            Verdict::Torn { replay, torn, .. } => {
+                let deletion = log.state.deleted.is_some_and(|deleted| start < deleted && deleted <= torn);
+                prop_assert_eq!(gaps, 1 + u64::from(deletion));
+                prop_assert_eq!(told.len() as u64, replay);
+            }
             Verdict::Incomplete { replay, .. } => {
                 prop_assert!(gaps > 0, "incomplete, yet no gap was told");
                 prop_assert_eq!(told.len() as u64, replay);
@@ -302,6 +398,7 @@ proptest! {
             let after: Vec<_> = log.kept.iter().filter(|position| **position > start).collect();
             prop_assert_eq!(after.len() as u64, replay);
             prop_assert!(start <= log.state.top);
+            prop_assert_eq!(tear_after(start, &log.state), None);
         }
     }
 }

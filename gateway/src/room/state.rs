@@ -310,8 +310,8 @@ impl State {
             }
             let missed = match assess(*seen, log, &self.policy.retention) {
                 Verdict::Incomplete { next, reason, .. } => Some((next, reason)),
-                // The gap that the room is told of a deletion begins before what this one has seen.
-                Verdict::Complete { .. } => log
+                // The gap that the room is told of a deletion begins before what this one has seen; that of a torn end comes after.
+                Verdict::Complete { .. } | Verdict::Torn { .. } => log
                     .deleted
                     .filter(|deleted| *deleted > *seen)
                     .map(|deleted| (deleted, GapReason::Deleted)),

@@ -12,7 +12,7 @@ use crate::actions;
 use crate::broker::{Broker, Message, Retention};
 use crate::gateway::Gateway;
 use crate::ids::{Epoch, Position};
-use crate::testing::{Client, FakeBroker, at, config, gateway, room};
+use crate::testing::{Client, End, FakeBroker, at, config, gateway, room};
 
 const MEMBERS: usize = 4;
 
@@ -39,10 +39,10 @@ enum Happening {
     Interrupt,
     /// The oldest messages go.
     Trim(u64),
-    /// A promoted replica lacks the newest; whether anyone knows how far the old one got.
+    /// A promoted replica lacks the newest.
     FailOver {
         lost: u64,
-        end_known: bool,
+        end: End,
     },
     Delete,
     /// A read that was answered long ago gets its answer.
@@ -82,7 +82,7 @@ fn happenings() -> impl Strategy<Value = Happening> {
         12 => fate.prop_map(Happening::Publish),
         2 => Just(Happening::Interrupt),
         1 => (1u64..5).prop_map(Happening::Trim),
-        1 => (0u64..4, any::<bool>()).prop_map(|(lost, end_known)| Happening::FailOver { lost, end_known }),
+        1 => fail_over(),
         1 => Just(Happening::Delete),
         6 => Just(Happening::Answer),
         4 => (0..MEMBERS, from).prop_map(|(member, from)| Happening::Join { member, from }),
@@ -91,14 +91,20 @@ fn happenings() -> impl Strategy<Value = Happening> {
     ]
 }
 
+fn fail_over() -> impl Strategy<Value = Happening> {
+    let end = prop_oneof![Just(End::Torn), Just(End::Unknown)];
+    prop_oneof![Just((0, End::Whole)).boxed(), (0u64..4, end).boxed(),]
+        .prop_map(|(lost, end)| Happening::FailOver { lost, end })
+}
+
 /// What really happened, by which the streams are judged.
 #[derive(Default)]
 struct Truth {
     published: BTreeMap<Position, usize>,
     /// Messages that can't be had any more, and since when.
     gone: BTreeMap<Position, usize>,
-    /// Where each past epoch ended, whether that is known, and since when.
-    ends: BTreeMap<Epoch, (Position, bool, usize)>,
+    /// Where each past epoch ended, what is known of that, and since when.
+    ends: BTreeMap<Epoch, (Position, End, usize)>,
     deletions: BTreeMap<Position, usize>,
 }
 
@@ -111,7 +117,7 @@ impl Truth {
         // Across epochs only from the very end of one, and past none that has messages.
         self.ends
             .get(&cursor.epoch)
-            .is_some_and(|(end, known, _)| *known && *end == cursor)
+            .is_some_and(|(last, end, _)| *end == End::Whole && *last == cursor)
             && message.offset.0 == 1
             && self.nothing_between(cursor.epoch, message.epoch)
     }
@@ -119,7 +125,7 @@ impl Truth {
     fn nothing_between(&self, after: Epoch, before: Epoch) -> bool {
         self.ends
             .range(Epoch(after.0 + 1)..before)
-            .all(|(_, (end, _, _))| end.offset.0 == 0)
+            .all(|(_, (last, end, _))| last.offset.0 == 0 && *end == End::Whole)
     }
 
     /// Whether something really can't be had, or can't be known to be had.
@@ -144,7 +150,9 @@ impl Truth {
         let past_the_end = self
             .ends
             .get(&after.epoch)
-            .is_some_and(|(end, known, since)| *since <= now && (after > *end || !known));
+            .is_some_and(|(last, end, since)| {
+                *since <= now && (after > *last || *end != End::Whole)
+            });
         let forgotten = self.ends.len() >= 2 && after.epoch < self.last_closed();
         // What is read for a join may be as old as the join.
         let unheard_of = after.offset.0 > 0
@@ -178,7 +186,7 @@ impl Truth {
                 && self
                     .ends
                     .get(&cursor.epoch)
-                    .is_some_and(|(end, known, _)| *known && *end == cursor)
+                    .is_some_and(|(last, end, _)| *end == End::Whole && *last == cursor)
                 && self.nothing_between(cursor.epoch, position.epoch)
     }
 
@@ -190,7 +198,7 @@ impl Truth {
     fn was_lost(&self, position: Position) -> bool {
         self.ends
             .get(&position.epoch)
-            .is_some_and(|(end, _, _)| position > *end)
+            .is_some_and(|(last, _, _)| position > *last)
     }
 
     fn destroyed_between(&self, from: usize, to: usize) -> bool {
@@ -245,7 +253,8 @@ impl Member {
                     }
                     Some(false) => {
                         self.cursor = from;
-                        self.owed_gap = Some(id);
+                        // One further on is told when it comes to that.
+                        self.owed_gap = Some(id).filter(|id| Some(*id) != from);
                     }
                 }
             }
@@ -353,12 +362,12 @@ impl World {
                 self.broker.trim("lobby", through);
                 self.gone_through(oldest, through, now);
             }
-            Happening::FailOver { lost, end_known } => {
+            Happening::FailOver { lost, end } => {
                 let top = self.broker.state("lobby").top;
-                let end = at(top.epoch.0, top.offset.0.saturating_sub(lost));
-                self.broker.fail_over("lobby", lost, end_known);
-                self.truth.ends.insert(top.epoch, (end, end_known, now));
-                self.gone_through(end.next(), top, now);
+                let last = at(top.epoch.0, top.offset.0.saturating_sub(lost));
+                self.broker.fail_over("lobby", lost, end);
+                self.truth.ends.insert(top.epoch, (last, end, now));
+                self.gone_through(last.next(), top, now);
             }
             Happening::Delete => {
                 let before = self.broker.state("lobby").top;
@@ -477,7 +486,7 @@ async fn run(happenings: Vec<Happening>) -> Result<(), TestCaseError> {
                         .truth
                         .ends
                         .get(&cursor.epoch)
-                        .is_some_and(|(end, _, _)| *end == cursor)
+                        .is_some_and(|(last, end, _)| *end == End::Whole && *last == cursor)
                     && world.truth.nothing_between(cursor.epoch, top.epoch);
             prop_assert!(at_the_end, "it stands at {cursor}, the room at {top}");
         }
@@ -521,7 +530,7 @@ fn one_whose_replay_is_ahead_of_the_room_is_told_the_gap_from_where_it_stands() 
         Publish(Fate::Lost),
         FailOver {
             lost: 0,
-            end_known: false,
+            end: End::Unknown,
         },
         Publish(Fate::Arrives),
         Answer,
@@ -547,7 +556,7 @@ fn one_whose_replay_is_ahead_of_the_room_is_told_of_a_deletion_in_the_next_epoch
         join(3, From::Seen { back: 1 }),
         FailOver {
             lost: 0,
-            end_known: true,
+            end: End::Whole,
         },
         Delete,
         Answer,

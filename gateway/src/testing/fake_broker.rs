@@ -12,7 +12,8 @@ use rotunda_crds::RoomName;
 use super::{at, room};
 use crate::broker::{
     Broker, BrokerError, Chunk, Departed, Event, Leave, LogState, Member, Members, Message,
-    PresenceChange, Publication, Published, Range, Retention, RoomEvents, UserPresence,
+    PresenceChange, PreviousEpoch, Publication, Published, Range, Retention, RoomEvents,
+    UserPresence,
 };
 use crate::hub::Rooms;
 use crate::ids::{Position, UserId};
@@ -31,7 +32,7 @@ impl Default for Log {
         Self {
             state: LogState {
                 top: at(1, 0),
-                previous_end: None,
+                previous: None,
                 oldest: None,
                 deleted: None,
             },
@@ -40,6 +41,17 @@ impl Default for Log {
             members: BTreeSet::new(),
         }
     }
+}
+
+/// What is known of how an epoch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Nothing was lost.
+    Whole,
+    /// What is left of it.
+    Torn,
+    /// Not even where.
+    Unknown,
 }
 
 /// What goes wrong next.
@@ -203,15 +215,19 @@ impl FakeBroker {
         });
     }
 
-    /// Another server takes over, without the newest messages. A new epoch begins; whether its beginning is known is up to the caller.
-    pub(crate) fn fail_over(&self, name: &str, lost: u64, end_known: bool) {
+    /// Another server takes over, without the newest messages. A new epoch begins.
+    pub(crate) fn fail_over(&self, name: &str, lost: u64, end: End) {
+        assert!(lost == 0 || end != End::Whole, "that isn't whole");
         self.with(&room(name), |log| {
             let top = log.state.top;
-            let end = at(top.epoch.0, top.offset.0.saturating_sub(lost));
-            log.messages.retain(|message| message.position <= end);
+            let last = at(top.epoch.0, top.offset.0.saturating_sub(lost));
+            log.messages.retain(|message| message.position <= last);
             log.state = LogState {
                 top: at(log.state.top.epoch.0 + 1, 0),
-                previous_end: end_known.then_some(end),
+                previous: (end != End::Unknown).then_some(PreviousEpoch {
+                    end: last,
+                    whole: end == End::Whole,
+                }),
                 oldest: log.messages.first().map(|message| message.position),
                 deleted: None,
             };

@@ -124,7 +124,7 @@ impl Log {
         let first = self.messages.front().map(|message| message.position);
         LogState {
             top: self.top,
-            previous_end: None,
+            previous: None,
             oldest: deleted.or(first),
             deleted,
         }

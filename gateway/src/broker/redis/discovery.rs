@@ -69,7 +69,8 @@ impl Pool {
         let mut why = "no server to ask".to_owned();
         let nodes = self.nodes();
         let mut views: Vec<(SlotMap, usize)> = Vec::new();
-        for answer in futures::future::join_all(nodes.iter().map(|node| ask(node))).await {
+        for answer in futures::future::join_all(nodes.iter().map(|node| read_slot_map(node))).await
+        {
             match answer {
                 Ok(slots) => match views.iter_mut().find(|(view, _)| *view == slots) {
                     Some((_, votes)) => *votes += 1,
@@ -89,7 +90,9 @@ impl Pool {
             .url
             .addresses
             .iter()
-            .map(async |seed| ask(&Node::connect(seed, &self.url, &self.tasks).await?).await)
+            .map(async |seed| {
+                read_slot_map(&Node::connect(seed, &self.url, &self.tasks).await?).await
+            })
             .collect();
         while let Some(answer) = seeds.next().await {
             match answer {
@@ -101,7 +104,8 @@ impl Pool {
     }
 }
 
-async fn ask(node: &Node) -> Result<SlotMap, String> {
+/// What a server says of who owns which slot.
+pub(super) async fn read_slot_map(node: &Node) -> Result<SlotMap, String> {
     let answer = node
         .send(redis::cmd("CLUSTER").arg("SLOTS"))
         .await

@@ -152,14 +152,24 @@ impl Engine {
         let slot = self.keys.slot(room);
         // Asked anew: two gateways that disagree would open one epoch after the other.
         let node = self.pool.connection(slot, None, Instant::now()).await?;
-        node.check().await.map_err(BrokerError::Unavailable)?;
+        let before = node.replication();
+        if node.check().await.map_err(BrokerError::Unavailable)? != before {
+            self.pool.announce();
+        }
         let history = self.pool.history(slot, Instant::now()).await?;
+        let ancestors = self.lineage.ancestors(slot, &history).await;
         let expiries = Expiries::of(retention);
         let mut command = OPEN.on(&[self.keys.log(room), self.keys.top(room)]);
         command
             .arg(&*history)
             .arg(expiries.log_ms)
-            .arg(expiries.top_ms);
+            .arg(expiries.top_ms)
+            .arg(
+                ancestors
+                    .iter()
+                    .map(|ancestor| &**ancestor)
+                    .collect::<Vec<_>>(),
+            );
         let call = Call {
             history: Some(history.clone()),
             ..Call::of(slot, &command, &OPEN)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, Value};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::link::{Link, Login, describe};
@@ -19,6 +20,8 @@ pub(super) struct Replication {
     pub(super) primary: bool,
     /// `master_replid`: the name of the replication history.
     pub(super) id: Arc<str>,
+    /// `master_replid2`: the history that this one goes on from, as far as this server was there; `None` after a full resynchronization, too.
+    pub(super) predecessor: Option<Arc<str>>,
 }
 
 /// How long a publish waits for a replica to have it.
@@ -27,6 +30,10 @@ const REPLICA_TIMEOUT: Duration = Duration::from_millis(500);
 /// See the module.
 pub(super) struct Node {
     pub(super) address: Address,
+    /// `run_id`: the name of the server's process.
+    pub(super) run: Arc<str>,
+    /// When the process was started, at the latest.
+    pub(super) started: Instant,
     url: RedisUrl,
     tasks: TaskTracker,
     link: Link,
@@ -42,17 +49,25 @@ impl Node {
         url: &RedisUrl,
         tasks: &TaskTracker,
     ) -> Result<Self, String> {
+        let link = Link::open(address, url, Login::Full, tasks)
+            .await
+            .map_err(|no_link| no_link.why)?;
+        let Process { run, uptime } = ask_process(&link)
+            .await
+            .map_err(|why| format!("{address}: {why}"))?;
+        let now = Instant::now();
         let node = Self {
             address: address.clone(),
+            run,
+            started: now.checked_sub(uptime).unwrap_or(now),
             url: url.clone(),
             tasks: tasks.clone(),
-            link: Link::open(address, url, Login::Full, tasks)
-                .await
-                .map_err(|no_link| no_link.why)?,
+            link,
             waiting_link: tokio::sync::Mutex::default(),
             replication: Mutex::new(Replication {
                 primary: false,
                 id: "".into(),
+                predecessor: None,
             }),
         };
         node.check()
@@ -158,15 +173,46 @@ impl Node {
     }
 }
 
-fn parse_replication(info: &str) -> Option<Replication> {
-    let field = |name: &str| {
-        info.lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-    };
-    Some(Replication {
-        primary: field("role")? == "master",
-        id: field("master_replid")?.into(),
+/// What a server says of its process.
+#[derive(Debug, PartialEq, Eq)]
+struct Process {
+    run: Arc<str>,
+    uptime: Duration,
+}
+
+async fn ask_process(link: &Link) -> Result<Process, String> {
+    let answer = link
+        .connection
+        .clone()
+        .send_packed_command(redis::cmd("INFO").arg("server"))
+        .await
+        .and_then(Value::extract_error)
+        .map_err(|error| describe(&error))?;
+    let process = text(&answer).ok().and_then(parse_process);
+    process.ok_or_else(|| "INFO server isn't readable".into())
+}
+
+fn parse_process(info: &str) -> Option<Process> {
+    Some(Process {
+        run: field(info, "run_id")?.into(),
+        uptime: Duration::from_secs(field(info, "uptime_in_seconds")?.parse().ok()?),
     })
+}
+
+fn parse_replication(info: &str) -> Option<Replication> {
+    // Forty zeros stand for none.
+    let predecessor =
+        field(info, "master_replid2").filter(|id| id.bytes().any(|byte| byte != b'0'));
+    Some(Replication {
+        primary: field(info, "role")? == "master",
+        id: field(info, "master_replid")?.into(),
+        predecessor: predecessor.map(Arc::from),
+    })
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 #[cfg(test)]
@@ -179,8 +225,26 @@ mod tests {
         let expected = Replication {
             primary: false,
             id: "abc".into(),
+            predecessor: None,
         };
-        assert_eq!(parse_replication(info), Some(expected));
+        assert_eq!(parse_replication(info), Some(expected.clone()));
+        let info = info.replace("replid2:000", "replid2:de0");
+        let expected = Replication {
+            predecessor: Some("de0".into()),
+            ..expected
+        };
+        assert_eq!(parse_replication(&info), Some(expected));
         assert_eq!(parse_replication("role:master\r\n"), None);
+    }
+
+    #[test]
+    fn the_process_is_read_from_info() {
+        let info = "# Server\r\nrun_id:abc\r\nuptime_in_seconds:61\r\nuptime_in_days:0\r\n";
+        let expected = Process {
+            run: "abc".into(),
+            uptime: Duration::from_secs(61),
+        };
+        assert_eq!(parse_process(info), Some(expected));
+        assert_eq!(parse_process("run_id:abc\r\n"), None);
     }
 }

@@ -210,7 +210,8 @@ impl Pool {
         }
     }
 
-    fn announce(&self) {
+    /// Tells those who watch [`changes`](Self::changes).
+    pub(super) fn announce(&self) {
         self.changes.send_modify(|generation| *generation += 1);
     }
 

@@ -4,7 +4,9 @@ use redis::Value;
 use rotunda_crds::RoomName;
 use tokio::time::Instant;
 
-use super::super::{BrokerError, Chunk, LogState, MAX_READ, Range, Retention, millis};
+use super::super::{
+    BrokerError, Chunk, LogState, MAX_READ, PreviousEpoch, Range, Retention, millis,
+};
 use super::Engine;
 use super::call::Call;
 use super::epoch::OPENINGS;
@@ -70,7 +72,9 @@ impl Engine {
 }
 
 fn read_answer(answer: Value, range: Range) -> Result<Chunk, BrokerError> {
-    let [top, previous_end, oldest, deleted, more, entries] = array(answer)?;
+    let [top, end, whole, oldest, deleted, more, entries] = array(answer)?;
+    let whole = number(&whole)? == 1;
+    let previous = optional_position(&end)?.map(|end| PreviousEpoch { end, whole });
     let mut messages = list(entries)?
         .into_iter()
         .map(entry)
@@ -81,7 +85,7 @@ fn read_answer(answer: Value, range: Range) -> Result<Chunk, BrokerError> {
     Ok(Chunk {
         state: LogState {
             top: position(&top)?,
-            previous_end: optional_position(&previous_end)?,
+            previous,
             oldest: optional_position(&oldest)?,
             deleted: optional_position(&deleted)?,
         },

@@ -21,7 +21,8 @@ use std::time::Duration;
 use self::server::{one_primary, standalone, three_primaries};
 use super::{RedisBroker, RedisOptions, RedisUrl};
 use crate::broker::contract::{Gateway, PRESENCE_TTL, Recorder, broker_contract, eventually};
-use crate::broker::{Broker, BrokerMetrics};
+use crate::broker::{Broker, BrokerMetrics, PreviousEpoch};
+use crate::ids::Position;
 
 /// A key prefix that no other test uses.
 pub(crate) fn some_prefix() -> String {
@@ -39,6 +40,18 @@ impl BrokerMetrics for Counts {
     fn reconnected(&self) {
         self.reconnects.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// An epoch that ended here, with nothing lost.
+#[expect(clippy::unnecessary_wraps, reason = "as it is compared")]
+fn whole(end: Position) -> Option<PreviousEpoch> {
+    Some(PreviousEpoch { end, whole: true })
+}
+
+/// An epoch that ended here, as far as is known.
+#[expect(clippy::unnecessary_wraps, reason = "as it is compared")]
+fn torn(end: Position) -> Option<PreviousEpoch> {
+    Some(PreviousEpoch { end, whole: false })
 }
 
 /// An engine that may not be connected yet.

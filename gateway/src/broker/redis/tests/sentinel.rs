@@ -129,8 +129,9 @@ async fn goes_on_after(watched: &mut Watched, fail_over: impl FnOnce(&mut Watche
         .expect("reads");
     let end = chunk
         .state
-        .previous_end
-        .expect("it is known how far the old one went");
+        .previous
+        .expect("it is known how far the old one went")
+        .end;
     assert!(chunk.state.top.epoch > end.epoch);
     let oldest = chunk.messages[0].position;
     for (position, body) in acknowledged {
