@@ -3,6 +3,7 @@
 use anyhow::Context;
 
 mod access;
+mod cursor;
 mod frames;
 mod names;
 mod redis;
@@ -25,6 +26,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("command", 512, frames::command),
     target("websocket", 512, websocket::socket),
     target("id", 64, names::id),
+    target("cursor", 256, cursor::cursor),
     target("room_name", 256, names::room_name),
     target("room_pattern", 256, names::room_pattern),
     target("request", 1024, requests::request),
