@@ -294,6 +294,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// A user's last connection on this gateway left the room. Whoever isn't in it is left alone.
     async fn leave(&self, room: &RoomName, user: &UserId, leave: Leave) -> Result<(), BrokerError>;
 
+    /// Wherever the user lingers through this gateway, it leaves at once; where it is, it stays. What can't be told now is told later.
+    async fn end_lingers(&self, user: &UserId);
+
     /// How long a member stays without a sign of life, from now on.
     fn set_presence_ttl(&self, ttl: Duration);
 

@@ -35,7 +35,7 @@ const PAGE: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// All of the user's connections end.
+    /// All of the user's connections end, also those that were lost and may yet come back.
     Disconnect { user: UserId },
     /// The user's connections leave the room.
     Remove { room: RoomName, user: UserId },
@@ -81,15 +81,9 @@ impl Gateway {
             .map_err(|error| unavailable(&error))
     }
 
-    fn carry_out(&self, message: &Message) {
+    fn carry_out(self: &Arc<Self>, message: &Message) {
         match serde_json::from_slice(&message.body) {
-            Ok(Order::Disconnect { user }) => {
-                let connections = self.registry.of_user(&user);
-                tracing::debug!(count = connections.len(), "a user is disconnected");
-                for connection in connections {
-                    connection.outbox.close(CloseReason::Forbidden);
-                }
-            }
+            Ok(Order::Disconnect { user }) => self.disconnect(&user),
             Ok(Order::Remove { room, user }) => self.hub.remove(&user, &room),
             Err(error) => {
                 tracing::warn!(position = %message.position, %error, "an order that this version doesn't know");
@@ -97,7 +91,7 @@ impl Gateway {
         }
     }
 
-    fn take(&self, step: Step) {
+    fn take(self: &Arc<Self>, step: Step) {
         match step {
             Step::Message(message) => self.carry_out(&message),
             Step::Gap {

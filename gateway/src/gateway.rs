@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Identity;
-use crate::broker::Broker;
+use crate::broker::{Broker, Leave};
 use crate::config::Settings;
 use crate::connection::backlog::{Backlog, shed};
 use crate::connection::registry::Registry;
@@ -201,7 +201,7 @@ impl Gateway {
         for room in connection.take_rooms() {
             self.hub.leave(connection, &room, reason.leave());
         }
-        if connection.transport == Transport::Poll {
+        if connection.transport == Transport::Poll && reason.leave() == Leave::Linger {
             self.settle_online_later(&connection.user);
         } else {
             self.settle_online(&connection.user);
@@ -221,6 +221,18 @@ impl Gateway {
         let stopping = self.stopping.clone();
         self.tracker
             .spawn(stopping.run_until_cancelled_owned(settling));
+    }
+
+    /// Ends all of a user's connections, and what is left of earlier ones: it is gone at once, however it was connected.
+    pub(crate) fn disconnect(self: &Arc<Self>, user: &UserId) {
+        let connections = self.registry.of_user(user);
+        tracing::debug!(count = connections.len(), "a user is disconnected");
+        for connection in connections {
+            connection.outbox.close(CloseReason::Forbidden);
+        }
+        self.hub.end_lingers(user);
+        // Between two polls it still counts as online.
+        self.settle_online(user);
     }
 
     /// Tells the broker whether a user is online, in its own time. Calls of one user never overtake each other.

@@ -18,7 +18,7 @@ use crate::broker::{Broker, BrokerError, Leave, Range};
 use crate::connection::Connection;
 use crate::dialect::event::{Joined, Reference};
 use crate::dialect::{ErrorCode, Failure, event};
-use crate::ids::{Position, UserId};
+use crate::ids::Position;
 use crate::metrics::Metrics;
 use crate::policy::{Policies, Policy};
 use crate::recovery::{Verdict, assess};
@@ -211,21 +211,6 @@ impl Hub {
         was_in
     }
 
-    /// Takes all of a user's connections out of a room, and ends its linger there.
-    pub fn remove(self: &Arc<Self>, user: &UserId, name: &RoomName) {
-        let connections = self.rooms.get(name).map(|room| room.connections());
-        for connection in connections.iter().flatten() {
-            if connection.user == *user {
-                self.put_out(connection, name, "removed");
-            }
-        }
-        let (hub, user, name) = (Arc::clone(self), user.clone(), name.clone());
-        self.tracker.spawn(async move {
-            // What fails is told later, by the broker itself.
-            hub.broker.leave(&name, &user, Leave::EndLinger).await.ok();
-        });
-    }
-
     /// Takes a connection out of a room that it didn't ask to leave, and tells it why.
     fn put_out(self: &Arc<Self>, connection: &Arc<Connection>, name: &RoomName, reason: &str) {
         if connection.remove_room(name) && self.leave(connection, name, Leave::Now) {
@@ -326,7 +311,12 @@ impl Entry<'_> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         self.connection.remove_room(&self.room.name);
-        let Some(told) = self.room.exit(self.connection.id, self.leave) else {
+        let leave = match self.connection.outbox.closing() {
+            // Disconnected meanwhile, it isn't expected back.
+            Some(reason) if self.leave == Leave::Linger => reason.leave(),
+            _ => self.leave,
+        };
+        let Some(told) = self.room.exit(self.connection.id, leave) else {
             return;
         };
         if told {

@@ -21,6 +21,8 @@ struct Entry {
     /// How the last connection went.
     leave: Leave,
     told: Told,
+    /// That it left is to be told at once, though the broker may have been told that it lingers.
+    hastened: bool,
 }
 
 /// Where the broker stands.
@@ -46,8 +48,10 @@ impl LocalUsers {
             connections: 0,
             leave: Leave::Linger,
             told: Told::Absent,
+            hastened: false,
         });
         entry.connections += 1;
+        entry.hastened = false;
     }
 
     /// A connection of the user is no longer in the room.
@@ -61,15 +65,30 @@ impl LocalUsers {
         }
     }
 
+    /// A departure that is under way is told at once, not after a while; whether there is one.
+    pub fn hasten(&mut self, user: &UserId) -> bool {
+        let Some(entry) = self.users.get_mut(user) else {
+            return false;
+        };
+        let lingers = entry.connections == 0 && entry.leave == Leave::Linger;
+        if lingers {
+            entry.leave = Leave::Now;
+            entry.hastened = true;
+        }
+        lingers
+    }
+
     /// The call to make now, if any; until [`done`](Self::done) nobody else gets one for this user.
     pub fn next_call(&mut self, user: &UserId) -> Option<Call> {
         let entry = self.users.get_mut(user)?;
         let call = match (entry.told, entry.connections) {
             (Told::Absent, 1..) => Call::Join,
             (Told::Present, 0) => Call::Leave(entry.leave),
+            (Told::Absent, 0) if entry.hastened => Call::Leave(Leave::EndLinger),
             _ => return None,
         };
         entry.told = Told::Busy;
+        entry.hastened = false;
         Some(call)
     }
 
@@ -79,7 +98,7 @@ impl LocalUsers {
             return;
         };
         entry.told = if present { Told::Present } else { Told::Absent };
-        if entry.connections == 0 && !present {
+        if entry.connections == 0 && !present && !entry.hastened {
             self.users.remove(user);
         }
     }
@@ -142,6 +161,46 @@ mod tests {
         users.add(&alice());
         users.done(&alice(), false);
         assert_eq!(users.next_call(&alice()), Some(Call::Join));
+    }
+
+    #[test]
+    fn a_departure_under_way_can_be_told_at_once() {
+        let mut users = LocalUsers::default();
+        assert!(!users.hasten(&alice()));
+        users.add(&alice());
+        users.next_call(&alice());
+        users.done(&alice(), true);
+        assert!(!users.hasten(&alice()), "it is here");
+        users.remove(&alice(), Leave::Linger);
+        assert!(users.hasten(&alice()));
+        assert_eq!(users.next_call(&alice()), Some(Call::Leave(Leave::Now)));
+        users.done(&alice(), false);
+        assert!(users.is_empty());
+    }
+
+    #[test]
+    fn a_linger_that_is_being_told_is_ended_by_the_next_call_unless_the_user_is_back() {
+        for back in [false, true] {
+            let mut users = LocalUsers::default();
+            users.add(&alice());
+            users.next_call(&alice());
+            users.done(&alice(), true);
+            users.remove(&alice(), Leave::Linger);
+            assert_eq!(users.next_call(&alice()), Some(Call::Leave(Leave::Linger)));
+            assert!(users.hasten(&alice()));
+            if back {
+                users.add(&alice());
+            }
+            users.done(&alice(), false);
+            let next = users.next_call(&alice());
+            if back {
+                assert_eq!(next, Some(Call::Join));
+                continue;
+            }
+            assert_eq!(next, Some(Call::Leave(Leave::EndLinger)));
+            users.done(&alice(), false);
+            assert!(users.is_empty());
+        }
     }
 
     #[test]

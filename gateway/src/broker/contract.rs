@@ -49,6 +49,7 @@ macro_rules! broker_contract {
             a_member_that_comes_back_while_lingering_was_never_away
             a_member_that_stays_away_is_announced_after_the_ttl
             a_linger_can_be_ended_at_once
+            all_lingers_of_a_user_can_be_ended_at_once
             the_log_of_orders_is_a_room_like_any_other
             members_are_sorted_and_limited
             users_are_online_while_connected_and_seen_last_afterwards

@@ -263,6 +263,13 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
+    async fn end_lingers(&self, user: &UserId) {
+        let rooms: Vec<RoomName> = self.rooms.lock().keys().cloned().collect();
+        for room in rooms {
+            self.leave(&room, user, Leave::EndLinger).await.ok();
+        }
+    }
+
     fn set_presence_ttl(&self, ttl: Duration) {
         self.presence_ttl.set(ttl);
     }

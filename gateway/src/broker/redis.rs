@@ -176,6 +176,10 @@ impl Broker for RedisBroker {
         self.engine.leave(room, user, leave).await
     }
 
+    async fn end_lingers(&self, user: &UserId) {
+        self.engine.end_lingers(user).await;
+    }
+
     fn set_presence_ttl(&self, ttl: Duration) {
         self.engine.ttl.set(ttl);
         // By the lease in force it may take longer to learn of it than a shorter one holds.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
+use rotunda_crds::RoomName;
 
 use super::Hub;
 use super::catch_up::Backoff;
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, Leave};
 use crate::ids::UserId;
 use crate::presence::Call;
 use crate::room::Room;
@@ -23,6 +24,41 @@ impl Hub {
             hub.settle(&room, &user, true).await.ok();
             hub.retire(&room).await;
         });
+    }
+
+    /// Takes all of a user's connections out of a room, and ends its linger there.
+    pub fn remove(self: &Arc<Self>, user: &UserId, name: &RoomName) {
+        let room = self.rooms.get(name);
+        let connections = room.iter().flat_map(|room| room.connections());
+        for connection in connections.filter(|connection| connection.user == *user) {
+            self.put_out(&connection, name, "removed");
+        }
+        if let Some(room) = room {
+            self.hasten(&room, user);
+        }
+        let (hub, user, name) = (Arc::clone(self), user.clone(), name.clone());
+        self.tracker.spawn(async move {
+            // What fails is told later, by the broker itself.
+            hub.broker.leave(&name, &user, Leave::EndLinger).await.ok();
+        });
+    }
+
+    /// Ends a user's lingers in all rooms.
+    pub fn end_lingers(self: &Arc<Self>, user: &UserId) {
+        let (hub, user) = (Arc::clone(self), user.clone());
+        self.tracker.spawn(async move {
+            // First those that the broker hasn't heard of, or is just being told: once it was asked, there would be more.
+            for room in hub.rooms.all() {
+                hub.hasten(&room, &user);
+            }
+            hub.broker.end_lingers(&user).await;
+        });
+    }
+
+    fn hasten(self: &Arc<Self>, room: &Arc<Room>, user: &UserId) {
+        if room.hasten(user) {
+            self.settle_later(room, user);
+        }
     }
 
     /// In a task of its own, so that a connection that ends meanwhile can't leave a call half done. Whether this call made the user a member.
@@ -61,8 +97,11 @@ impl Hub {
                     self.metrics.presence_members.inc();
                     room.call_done(user, true, count);
                 }
-                (Call::Leave(_), Ok(_)) => {
-                    self.metrics.presence_members.dec();
+                (Call::Leave(leave), Ok(_)) => {
+                    // A linger had left already.
+                    if leave != Leave::EndLinger {
+                        self.metrics.presence_members.dec();
+                    }
                     room.call_done(user, false, None);
                 }
                 (call, Err(error)) => {

@@ -12,6 +12,11 @@ impl Room {
         self.state.lock().users.next_call(user)
     }
 
+    /// Has a departure of a user that is under way told at once; whether there is one.
+    pub fn hasten(&self, user: &UserId) -> bool {
+        self.state.lock().users.hasten(user)
+    }
+
     /// A call about a user ended: where the broker stands, and the count it gave.
     pub fn call_done(&self, user: &UserId, present: bool, count: Option<u64>) {
         let mut state = self.state.lock();

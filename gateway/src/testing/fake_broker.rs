@@ -408,6 +408,10 @@ impl Broker for FakeBroker {
         Ok(())
     }
 
+    async fn end_lingers(&self, user: &UserId) {
+        self.called(format!("end lingers {user}"));
+    }
+
     fn set_presence_ttl(&self, ttl: Duration) {
         self.called(format!("ttl {ttl:?}"));
     }

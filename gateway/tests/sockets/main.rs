@@ -1,6 +1,7 @@
 //! The gateway over real sockets with the memory broker, or with Redis where several work together: what clients, pages and servers meet.
 
 mod bad_http;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod deletion;
@@ -20,6 +21,8 @@ mod one_to_one;
 mod openapi;
 #[cfg(test)]
 mod poll;
+#[cfg(test)]
+mod polled;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Redis {
         let options = RedisOptions {
             url: RedisUrl::parse(&format!("redis://127.0.0.1:{}", self.port)).unwrap(),
             key_prefix: "test".to_owned(),
-            presence_ttl: Duration::from_secs(5),
+            presence_ttl: Duration::from_secs(config.presence.ttl_seconds.into()),
         };
         let gateway = TestGateway::start_with(config, |rooms| {
             RedisBroker::start(options, rooms, Arc::new(NoBrokerMetrics))

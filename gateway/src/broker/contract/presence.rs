@@ -211,6 +211,39 @@ pub(crate) async fn a_linger_can_be_ended_at_once(gateway: &Gateway) {
     assert_eq!(left(&changes[2]), (vec![alice], 1));
 }
 
+pub(crate) async fn all_lingers_of_a_user_can_be_ended_at_once(gateway: &Gateway) {
+    let rooms = [some_room(), some_room(), some_room()];
+    let (broker, alice, bob) = (&gateway.broker, user("alice"), user("bob"));
+    for room in &rooms {
+        broker.subscribe(room).await.expect("subscribes");
+        for name in [&alice, &bob] {
+            broker.join(room, name).await.expect("joins");
+        }
+    }
+    let since = tokio::time::Instant::now();
+    for room in &rooms[..2] {
+        for name in [&alice, &bob] {
+            let told = broker.leave(room, name, Leave::Linger).await;
+            told.expect("lingers");
+        }
+    }
+    // One of them is back in the first room.
+    broker.join(&rooms[0], &alice).await.expect("joins");
+    broker.end_lingers(&alice).await;
+    broker.end_lingers(&user("nobody")).await;
+    eventually("alice is announced to be gone from one room", || {
+        gateway.events.presence(&rooms[1]).len() == 3
+    })
+    .await;
+    for (room, count) in rooms.iter().zip([2, 1, 2]) {
+        let members = broker.members(room, 10).await.expect("lists");
+        assert_eq!(members.count, count);
+    }
+    assert!(since.elapsed() < PRESENCE_TTL, "{:?}", since.elapsed());
+    let changes = gateway.events.presence(&rooms[1]);
+    assert_eq!(left(&changes[2]), (vec![alice], 1));
+}
+
 pub(crate) async fn members_are_sorted_and_limited(gateway: &Gateway) {
     let room = some_room();
     let empty = gateway.broker.members(&room, 10).await.expect("lists");

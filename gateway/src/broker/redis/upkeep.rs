@@ -1,7 +1,7 @@
 //! What presence needs done by itself: ending lingers, telling what is owed, registering again, sweeping after dead gateways.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use futures::StreamExt;
 use rotunda_crds::RoomName;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::super::{BrokerError, millis};
+use super::super::{BrokerError, Leave, millis};
 use super::Engine;
 use super::call::Call;
 use super::lease::Roster;
@@ -84,6 +84,26 @@ impl Engine {
                 .lingering
                 .push(Reverse((Instant::now() + pause, room, user))),
         }
+    }
+
+    /// Tells at once of all departures of a user that were to be told later.
+    pub(super) async fn end_lingers(&self, user: &UserId) {
+        let rooms: HashSet<RoomName> = {
+            let mut guard = self.presence.locals.lock();
+            let locals = &mut *guard;
+            let now = Instant::now();
+            for owed in locals.owed.iter_mut().filter(|owed| owed.user == *user) {
+                owed.due = owed.due.min(now);
+            }
+            let lingering = locals.lingering.iter();
+            let of_user = lingering.filter(|Reverse((_, _, known))| known == user);
+            of_user.map(|Reverse((_, room, _))| room.clone()).collect()
+        };
+        // Of one who is back it is an old entry; what fails is owed.
+        each(rooms.into_iter().collect(), async |room| {
+            self.leave(&room, user, Leave::EndLinger).await.ok();
+        })
+        .await;
     }
 
     fn take_due_debts(&self) -> (Vec<OwedLeave>, Vec<UserId>) {
