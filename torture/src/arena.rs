@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Duration, Instant};
 
+use crate::client::frame::Frame;
 use crate::gateways::Gateways;
 use crate::history::{GapReason, Millis, Position, RoomIndex, Transport};
 
@@ -162,16 +163,26 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub fn delivered(&self, transport: Transport) {
-        bump(&self.deliveries[transport as usize]);
-    }
-
+    /// A connection, or one poll.
     pub fn connected(&self, transport: Transport) {
         bump(&self.sessions[transport as usize]);
     }
 
-    pub fn gap(&self, reason: GapReason) {
-        bump(&self.gaps[reason as usize]);
+    pub fn frame(&self, frame: &Frame, transport: Transport) {
+        match frame {
+            Frame::Message { .. } => bump(&self.deliveries[transport as usize]),
+            Frame::Joined { recovered, .. } => match recovered {
+                Some(true) => bump(&self.recovered),
+                Some(false) => bump(&self.not_recovered),
+                None => {}
+            },
+            Frame::Gap { reason, .. } => {
+                if let Some(reason) = GapReason::parse(reason) {
+                    bump(&self.gaps[reason as usize]);
+                }
+            }
+            _ => {}
+        }
     }
 
     pub fn deliveries_by(&self, transport: Transport) -> u64 {

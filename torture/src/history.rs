@@ -33,6 +33,9 @@ pub struct History {
     pub streams: Vec<Stream>,
     /// Faults after which even a message that a replica had may be gone.
     pub double_losses: Vec<Window>,
+    /// Faults after which a new epoch may begin with something lost, or without anyone who can prove that nothing is: all but planned
+    /// failovers and moved slots.
+    pub unsettled: Vec<Window>,
     /// The wall clock, in milliseconds since 1970, when the run began. Epochs are named by it.
     pub began_unix_ms: u64,
 }
@@ -177,4 +180,11 @@ impl GapReason {
 pub struct Window {
     pub from: Millis,
     pub until: Millis,
+}
+
+impl Window {
+    /// Whether any of it lies within a stretch of time.
+    pub const fn touches(&self, from: Millis, until: Millis) -> bool {
+        self.from <= until && self.until >= from
+    }
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::arena::Arena;
 use crate::history::{Millis, Window};
 use crate::redis::Cluster;
+use schedule::GatewayFault;
 
 pub mod gateways;
 pub mod redis;
@@ -31,6 +32,8 @@ pub struct Nemesis {
     gateways_turn: tokio::sync::Mutex<()>,
     done: Mutex<Vec<Done>>,
     double_losses: Mutex<Vec<Window>>,
+    /// Of Redis; gateways come on top.
+    unsettled: Mutex<Vec<Window>>,
 }
 
 impl Nemesis {
@@ -41,6 +44,7 @@ impl Nemesis {
             gateways_turn: tokio::sync::Mutex::default(),
             done: Mutex::default(),
             double_losses: Mutex::default(),
+            unsettled: Mutex::default(),
         })
     }
 
@@ -51,6 +55,17 @@ impl Nemesis {
     /// When even what a replica had may have been lost.
     pub fn double_losses(&self) -> Vec<Window> {
         self.double_losses.lock().clone()
+    }
+
+    /// When a new epoch may have begun with something lost, or with no gateway there to prove that nothing is.
+    pub fn unsettled(&self) -> Vec<Window> {
+        let mut windows = self.unsettled.lock().clone();
+        let done = self.done.lock();
+        let gateways = done
+            .iter()
+            .filter(|done| GatewayFault::KINDS.contains(&done.kind));
+        windows.extend(gateways.map(|done| done.window));
+        windows
     }
 
     fn now(&self) -> Millis {

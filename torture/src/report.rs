@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::arena::{Arena, Counters, read};
-use crate::checker::{Verdict, Violation};
-use crate::history::{Entry, Event, GapReason, History, Millis, Outcome, Transport};
+use crate::checker::{Borders, Verdict, Violation};
+use crate::history::{Entry, Event, GapReason, History, Millis, Outcome, Transport, Window};
 use crate::nemesis::Done;
 
 /// Violations that are shown in full, and what is shown around each.
@@ -51,6 +51,43 @@ pub fn verdict(all_well: bool, seed: u64) -> String {
     } else {
         format!("VERDICT: the delivery contract was BROKEN (seed {seed})")
     }
+}
+
+/// All that is known of a run, for whoever looks into it: what was published, what each subscriber saw, what Redis holds, and every violation.
+pub fn everything(summary: &Summary<'_>) -> String {
+    let mut text = String::new();
+    write_everything(&mut text, summary).expect("text into memory can't fail");
+    text
+}
+
+fn write_everything(text: &mut String, summary: &Summary<'_>) -> std::fmt::Result {
+    let history = summary.history;
+    for done in summary.faults {
+        let Window { from, until } = done.window;
+        writeln!(text, "fault {from}..{until} ms: {}", done.what)?;
+    }
+    for publication in &history.publications {
+        let room = &history.rooms[publication.room.0].name;
+        writeln!(text, "published to {room}: {publication:?}")?;
+    }
+    for room in &history.rooms {
+        writeln!(text, "Redis holds of {}: {:?}", room.name, room.log)?;
+        writeln!(text, "ends of its epochs: {:?}", room.ends)?;
+    }
+    for stream in &history.streams {
+        let room = &history.rooms[stream.room.0].name;
+        writeln!(text, "what {} saw of {room}:", stream.subscriber)?;
+        for entry in &stream.entries {
+            writeln!(text, "  {}", describe(entry))?;
+        }
+    }
+    for (at, complaint) in summary.complaints {
+        writeln!(text, "VIOLATION Protocol at {at} ms: {complaint}")?;
+    }
+    for violation in &summary.verdict.violations {
+        excerpt(text, summary, violation)?;
+    }
+    Ok(())
 }
 
 /// Violations and figures.
@@ -199,6 +236,15 @@ fn figures(text: &mut String, summary: &Summary<'_>) -> std::fmt::Result {
         text,
         "failovers took  {} acknowledged messages, {} of them in replicated rooms; {} keyed ones were stored again",
         verdict.lost, verdict.lost_replicated, verdict.stored_again,
+    )?;
+    let Borders {
+        proven,
+        unproven,
+        quiet,
+    } = verdict.borders;
+    writeln!(
+        text,
+        "epochs          {proven} borders passed without a gap, {unproven} with one; {quiet} of all in quiet times",
     )?;
     writeln!(
         text,

@@ -40,6 +40,9 @@ const ROOMS_EACH: usize = 3;
 /// How long Redis and the gateways may take to be well again when the faults are over.
 const HEALING_PATIENCE: Duration = Duration::from_secs(90);
 
+/// In the folder of a run that is kept.
+const EVERYTHING_FILE: &str = "history.txt";
+
 /// Runs the test; whether the contract was kept.
 pub async fn run(options: &Options) -> anyhow::Result<bool> {
     let seed = options.seed.unwrap_or_else(|| rand::rng().random());
@@ -63,7 +66,8 @@ pub async fn run(options: &Options) -> anyhow::Result<bool> {
     let kept = !all_well || options.keep;
     if kept {
         workshop.keep();
-        println!("logs of the processes: {}", workshop.root().display());
+        let folder = workshop.root().display();
+        println!("logs of the processes, and in {EVERYTHING_FILE} what everyone saw: {folder}");
     }
     if result.is_ok() {
         println!("{}", report::verdict(all_well, seed));
@@ -145,6 +149,7 @@ async fn torture(options: &Options, seed: u64, workshop: &Arc<Workshop>) -> anyh
         publications: gathered.publications,
         streams: gathered.streams,
         double_losses: nemesis.double_losses(),
+        unsettled: nemesis.unsettled(),
         began_unix_ms: arena.clock.began_unix_ms,
     };
     let verdict = checker::check(&history);
@@ -157,7 +162,12 @@ async fn torture(options: &Options, seed: u64, workshop: &Arc<Workshop>) -> anyh
         worst_silence: gathered.worst_silence,
     };
     print!("{}", report::render(&summary));
-    Ok(verdict.violations.is_empty() && gathered.complaints.is_empty())
+    let kept = verdict.violations.is_empty() && gathered.complaints.is_empty();
+    if !kept || options.keep {
+        let file = workshop.root().join(EVERYTHING_FILE);
+        std::fs::write(file, report::everything(&summary))?;
+    }
+    Ok(kept)
 }
 
 /// Does faults for as long as asked; gives the ends of epochs that were seen meanwhile, for each room.
@@ -247,6 +257,12 @@ struct Clients {
     subscribers: JoinSet<subscriber::Notes>,
 }
 
+/// Some keep to one transport, as many others change between all.
+fn transports_of(subscriber: u64) -> &'static [Transport] {
+    let kept = usize::try_from(subscriber % 8).unwrap_or_default();
+    Transport::ALL.get(kept..=kept).unwrap_or(&Transport::ALL)
+}
+
 /// What they brought home.
 #[derive(Default)]
 struct Gathered {
@@ -278,8 +294,8 @@ impl Clients {
             rooms.shuffle(&mut random);
             rooms.truncate(ROOMS_EACH);
             let name = format!("subscriber-{index}");
-            let transports = [Transport::WebSocket];
-            let subscriber = Subscriber::new(arena, name, &rooms, &transports, random.random())?;
+            let transports = transports_of(index);
+            let subscriber = Subscriber::new(arena, name, &rooms, transports, random.random())?;
             subscribers.spawn(subscriber.run(phase.clone()));
         }
         Ok(Self {

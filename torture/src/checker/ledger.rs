@@ -86,6 +86,11 @@ impl<'a> Ledger<'a> {
         &self.rooms[room.0]
     }
 
+    /// When an epoch began: it is named by the time.
+    pub(super) fn opened(&self, epoch: u64) -> Millis {
+        epoch.saturating_sub(self.history.began_unix_ms)
+    }
+
     fn learn(
         &mut self,
         room: RoomIndex,
@@ -220,13 +225,12 @@ impl<'a> Ledger<'a> {
             return;
         }
         verdict.lost_replicated += 1;
-        // An epoch is named by the time when it was opened.
-        let opened = next_epoch.saturating_sub(self.history.began_unix_ms);
+        let opened = self.opened(next_epoch);
         let excused = self
             .history
             .double_losses
             .iter()
-            .any(|window| window.from <= opened + 1000 && window.until >= publication.settled);
+            .any(|window| window.touches(publication.settled, opened + 1000));
         if !excused {
             report(format!(
                 "{content} was acknowledged as {position} when a replica had it, too, and is gone; \
@@ -334,7 +338,7 @@ impl<'a> RoomLedger<'a> {
         self.lowest_since.get(index).map(|(_, position)| *position)
     }
 
-    fn stored_later_in_epoch(&self, position: Position) -> Option<Position> {
+    pub(super) fn stored_later_in_epoch(&self, position: Position) -> Option<Position> {
         let end = Position::new(position.epoch.0, u64::MAX);
         let mut later = self
             .room
@@ -344,7 +348,7 @@ impl<'a> RoomLedger<'a> {
     }
 
     /// The lowest epoch above one, of those that are known.
-    fn next_epoch(&self, epoch: u64) -> Option<u64> {
+    pub(super) fn next_epoch(&self, epoch: u64) -> Option<u64> {
         let from = Bound::Excluded(Position::new(epoch, u64::MAX));
         let known = self
             .known

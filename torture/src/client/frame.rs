@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::Trouble;
 use crate::history::Position;
 use crate::redis::truth::Data;
 
@@ -42,30 +43,25 @@ pub enum Frame {
     Reconnect {
         after_ms: u64,
     },
-    /// Instead of a close code, where there are no close codes.
-    Close {
-        code: u16,
-        #[serde(default)]
-        after_ms: u64,
-    },
     /// `welcome`, `presence`, and whatever comes with time.
     #[serde(other)]
     Other,
 }
 
 impl Frame {
-    pub fn parse(text: &str) -> anyhow::Result<Self> {
+    pub fn parse(text: &str) -> Result<Self, Trouble> {
         // An internally tagged enum can't borrow raw values; the tag decides, the rest is read twice.
-        serde_json::from_str(text).map_err(|error| anyhow::anyhow!("{error} in {text:.200}"))
+        serde_json::from_str(text)
+            .map_err(|error| Trouble::Nonsense(format!("{error} in {text:.200}")))
     }
 
-    pub fn of_raw(raw: &RawValue) -> anyhow::Result<Self> {
+    pub fn of_raw(raw: &RawValue) -> Result<Self, Trouble> {
         Self::parse(raw.get())
     }
 }
 
 /// An id as the checker understands it. To clients it is opaque.
-pub fn position(id: &str) -> anyhow::Result<Position> {
+pub fn position(id: &str) -> Result<Position, Trouble> {
     id.parse()
-        .map_err(|error| anyhow::anyhow!("{error}: {id:.100}"))
+        .map_err(|error| Trouble::Nonsense(format!("{error}: {id:.100}")))
 }

@@ -9,9 +9,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
+
+use super::Trouble;
 
 /// How long connecting may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -47,6 +50,33 @@ impl fmt::Display for NoAnswer {
         match self {
             Self::NotSent(error) | Self::Unknown(error) => write!(f, "{error:#}"),
         }
+    }
+}
+
+impl From<NoAnswer> for Trouble {
+    fn from(no_answer: NoAnswer) -> Self {
+        match no_answer {
+            NoAnswer::NotSent(error) | NoAnswer::Unknown(error) => Self::Broken(error),
+        }
+    }
+}
+
+/// What an answer that isn't a success says.
+pub fn refused(status: StatusCode, body: &[u8]) -> Trouble {
+    #[derive(Deserialize)]
+    struct Failed {
+        error: Detail,
+    }
+    #[derive(Deserialize)]
+    struct Detail {
+        code: String,
+        message: String,
+    }
+    match serde_json::from_slice(body) {
+        Ok(Failed {
+            error: Detail { code, message },
+        }) => Trouble::Refused { code, message },
+        Err(_) => Trouble::Nonsense(format!("an answer that is none, {status}")),
     }
 }
 

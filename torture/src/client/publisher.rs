@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::Deserialize;
@@ -9,10 +10,10 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
-use super::Backoff;
 use super::frame::{Frame, position};
-use super::http::{Ask, NoAnswer, ask, encode};
+use super::http::{Ask, NoAnswer, ask, encode, refused};
 use super::ws::{Received, Socket};
+use super::{Backoff, Trouble};
 use crate::arena::{Arena, Phase, ROOMS, bump, name_of};
 use crate::history::{Content, Millis, Outcome, Position, Publication, RoomIndex};
 
@@ -222,7 +223,15 @@ impl Publisher {
                         *socket = None;
                         attempt
                     }
-                    Ok(Err(_)) | Err(_) => {
+                    Ok(Err(trouble)) => {
+                        *socket = None;
+                        if let Trouble::Nonsense(text) = trouble {
+                            let at = self.arena.clock.now();
+                            self.notes.complaints.push((at, text));
+                        }
+                        Attempt::Unknown
+                    }
+                    Err(_) => {
                         *socket = None;
                         Attempt::Unknown
                     }
@@ -236,14 +245,6 @@ async fn by_http(address: (&str, u16), token: &str, letter: Letter<'_>) -> Attem
     #[derive(Deserialize)]
     struct Done {
         id: String,
-    }
-    #[derive(Deserialize)]
-    struct Failed {
-        error: Detail,
-    }
-    #[derive(Deserialize)]
-    struct Detail {
-        code: String,
     }
 
     let mut body = json!({ "data": letter.data() });
@@ -268,10 +269,11 @@ async fn by_http(address: (&str, u16), token: &str, letter: Letter<'_>) -> Attem
     {
         return Attempt::Acked(position);
     }
-    match serde_json::from_slice(&answer.body) {
-        Ok(Failed { error }) if error.code == "outcome_unknown" => Attempt::Unknown,
-        Ok(Failed { error }) => Attempt::Refused(error.code),
-        Err(_) => Attempt::Refused(format!("an answer that is none, {}", answer.status)),
+    match refused(answer.status, &answer.body) {
+        Trouble::Refused { code, .. } if code == "outcome_unknown" => Attempt::Unknown,
+        Trouble::Refused { code, .. } => Attempt::Refused(code),
+        Trouble::Broken(error) => Attempt::Refused(format!("{error:#}")),
+        Trouble::Nonsense(text) => Attempt::Refused(text),
     }
 }
 
@@ -280,7 +282,7 @@ async fn by_websocket(
     socket: &mut Socket,
     reference: u64,
     letter: Letter<'_>,
-) -> anyhow::Result<(Attempt, Next)> {
+) -> Result<(Attempt, Next), Trouble> {
     let mut command = json!({
         "type": "publish",
         "ref": reference,
@@ -296,7 +298,7 @@ async fn by_websocket(
         let text = match socket.next().await? {
             Received::Text(text) => text,
             Received::Alive => continue,
-            Received::Closed(code) => anyhow::bail!("closed with {code}"),
+            Received::Closed(code) => return Err(anyhow!("closed with {code}").into()),
         };
         match Frame::parse(&text)? {
             Frame::Ack { r#ref, id } if r#ref == Some(reference) => {

@@ -8,16 +8,18 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
-use super::Backoff;
-use super::feed::{Feed, Item, Wish};
-use super::frame::{Frame, position};
-use crate::arena::{Arena, Phase, SILENCE, bump, index_of};
-use crate::history::{
-    Content, Entry, Event, GapReason, Millis, Position, RoomIndex, Stream, Transport,
-};
+use super::feed::{Asked, Feed, Item};
+use super::frame::Frame;
+use super::notebook::{Notebook, Taken};
+use super::{Backoff, Trouble};
+use crate::arena::{Arena, Phase, SILENCE, bump};
+use crate::history::{Millis, RoomIndex, Stream, Transport};
 
 /// How long it stays on one connection at most before it moves on of its own accord.
 const LONGEST_STAY: Duration = Duration::from_secs(15);
+
+/// The longest pause before it comes back where the gateway names one. The protocol's several seconds would be much of a short run.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a subscriber may take to come to the end once all faults are over.
 pub const FINISH_PATIENCE: Duration = Duration::from_mins(1);
@@ -29,13 +31,6 @@ const OUR_FAULT: [u16; 11] = [
 
 /// Refusals that pass.
 const PASSING: [&str; 2] = ["unavailable", "rate_limited"];
-
-/// A room that it is in.
-struct Followed {
-    room: RoomIndex,
-    cursor: Option<Position>,
-    entries: Vec<Entry>,
-}
 
 /// How a connection ended.
 enum End {
@@ -61,7 +56,7 @@ pub struct Subscriber {
     token: String,
     transports: Vec<Transport>,
     random: StdRng,
-    rooms: Vec<Followed>,
+    notebook: Notebook,
     complaints: Vec<(Millis, String)>,
     last_delivery: Option<Instant>,
     worst_silence: Duration,
@@ -70,6 +65,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
+    /// With several transports it changes between them.
     pub fn new(
         arena: &Arc<Arena>,
         name: String,
@@ -77,18 +73,13 @@ impl Subscriber {
         transports: &[Transport],
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let followed = |room: &RoomIndex| Followed {
-            room: *room,
-            cursor: None,
-            entries: Vec::new(),
-        };
         Ok(Self {
             token: arena.gateways.token(&name, arena.duration)?,
             arena: Arc::clone(arena),
             name,
             transports: transports.to_vec(),
             random: StdRng::seed_from_u64(seed),
-            rooms: rooms.iter().map(followed).collect(),
+            notebook: Notebook::new(rooms),
             complaints: Vec::new(),
             last_delivery: None,
             worst_silence: Duration::ZERO,
@@ -106,13 +97,8 @@ impl Subscriber {
                 End::Broken => sleep(backoff.next(&mut self.random)).await,
             }
         }
-        let streams = self.rooms.into_iter().map(|followed| Stream {
-            subscriber: self.name.clone(),
-            room: followed.room,
-            entries: followed.entries,
-        });
         Notes {
-            streams: streams.collect(),
+            streams: self.notebook.close(&self.name),
             complaints: self.complaints,
             worst_silence: self.worst_silence,
         }
@@ -120,9 +106,7 @@ impl Subscriber {
 
     fn is_done(&self, phase: &watch::Receiver<Phase>) -> bool {
         match &*phase.borrow() {
-            Phase::Finishing(markers) => self.rooms.iter().all(|followed| {
-                markers[followed.room.0].is_none_or(|marker| followed.cursor >= Some(marker))
-            }),
+            Phase::Finishing(markers) => self.notebook.has_come_to(markers),
             Phase::Running | Phase::Settling => false,
         }
     }
@@ -138,7 +122,7 @@ impl Subscriber {
         Duration::from_millis(self.random.random_range(0..most_ms))
     }
 
-    /// One connection, from its begin to its end.
+    /// One connection, or chain of polls, from its begin to its end.
     async fn connect(&mut self, phase: &watch::Receiver<Phase>, backoff: &mut Backoff) -> End {
         let transport = *self
             .transports
@@ -147,33 +131,23 @@ impl Subscriber {
         let gateway = self.random.random_range(0..self.arena.gateways.count());
         if self.random.random_ratio(1, 20) {
             // As one that has just been opened: it wants nothing of the past.
-            for followed in &mut self.rooms {
-                followed.cursor = None;
-            }
+            self.notebook.forget();
         }
-        for followed in &mut self.rooms {
-            let event = Event::Joining {
-                cursor: followed.cursor,
-                transport,
-                gateway,
-            };
-            followed.entries.push(Entry {
-                at: self.arena.clock.now(),
-                event,
-            });
-        }
-        let wishes: Vec<Wish> = self
-            .rooms
-            .iter()
-            .map(|followed| (followed.room, followed.cursor))
-            .collect();
-        let by_frames = self.random.random_bool(0.5);
-        let address = self.arena.gateways.address(gateway);
-        let opened = Feed::open(transport, address, &self.token, &wishes, by_frames).await;
-        let Ok(mut feed) = opened else {
-            return End::Broken;
+        let by_place = self.random.random_bool(0.7);
+        let wishes = self.notebook.wishes(by_place);
+        let after = match wishes.positions() {
+            Ok(after) => after,
+            Err(trouble) => return self.judge(trouble),
         };
-        self.arena.counters.connected(transport);
+        let at = self.arena.clock.now();
+        self.notebook.asks(transport, &Asked { at, gateway, after });
+        let (arena, token) = (Arc::clone(&self.arena), self.token.clone());
+        let random = &mut self.random;
+        let opened = Feed::open(&arena, transport, gateway, &token, wishes, random).await;
+        let mut feed = match opened {
+            Ok(feed) => feed,
+            Err(trouble) => return self.judge(trouble),
+        };
         let end = self.listen(&mut feed, transport, phase, backoff).await;
         if self.random.random_bool(0.5) {
             feed.close().await;
@@ -188,6 +162,10 @@ impl Subscriber {
         phase: &watch::Receiver<Phase>,
         backoff: &mut Backoff,
     ) -> End {
+        let polls = matches!(feed, Feed::Polls(_));
+        if !polls {
+            self.arena.counters.connected(transport);
+        }
         let mut leaves = Instant::now() + LONGEST_STAY.mul_f64(self.random.random_range(0.05..1.0));
         let mut told = false;
         while !self.is_done(phase) && !self.is_late(phase) {
@@ -207,49 +185,59 @@ impl Subscriber {
                     continue;
                 }
             };
-            let frame = match item {
-                Ok(Ok(Item::Frame(frame))) => frame,
-                Ok(Ok(Item::Alive)) => continue,
-                Ok(Ok(Item::Closed(code))) => {
-                    self.judge_close(code);
-                    return End::Broken;
-                }
-                Ok(Err(_)) | Err(_) => return End::Broken,
+            let item = match item {
+                Ok(Ok(item)) => item,
+                Ok(Err(trouble)) => return self.judge(trouble),
+                Err(_) => return End::Broken,
             };
-            match frame {
-                Frame::Reconnect { after_ms } => {
-                    bump(&self.arena.counters.told_to_reconnect);
-                    leaves = Instant::now() + Duration::from_millis(after_ms);
-                    told = true;
+            match item {
+                Item::Alive => {}
+                Item::Asked(asked) => {
+                    self.arena.counters.connected(transport);
+                    self.notebook.asks(transport, &asked);
                 }
-                Frame::Close { code, after_ms } => {
-                    self.judge_close(code);
-                    sleep(Duration::from_millis(after_ms.min(2000))).await;
-                    return End::Broken;
+                Item::Place(id) => {
+                    backoff.reset();
+                    self.notebook.stands_at(id);
                 }
-                Frame::Error { code, message, .. } => {
-                    if !PASSING.contains(&&*code) {
-                        self.complain(&format!("a join was refused with {code}: {message}"));
+                Item::Closed(code, after) => {
+                    if OUR_FAULT.contains(&code) {
+                        self.complain(&format!("closed with {code}"));
                     }
+                    sleep(after.unwrap_or_default().min(LONGEST_PAUSE)).await;
                     return End::Broken;
                 }
-                frame => match self.take(frame, transport) {
+                Item::Frame(Frame::Reconnect { after_ms }, _) => {
+                    bump(&self.arena.counters.told_to_reconnect);
+                    if !told {
+                        leaves = Instant::now() + Duration::from_millis(after_ms);
+                        told = true;
+                    }
+                }
+                Item::Frame(Frame::Error { code, message, .. }, _) => {
+                    return self.judge(Trouble::Refused { code, message });
+                }
+                Item::Frame(frame, id) => match self.take(frame, id, transport) {
                     Ok(Taken::Fine) => backoff.reset(),
                     Ok(Taken::PutOut) => return End::Broken,
-                    Err(error) => {
-                        self.complain(&format!("{error:#}"));
-                        return End::Broken;
-                    }
+                    Err(trouble) => return self.judge(trouble),
                 },
             }
         }
         End::Moved
     }
 
-    fn judge_close(&mut self, code: u16) {
-        if OUR_FAULT.contains(&code) {
-            self.complain(&format!("closed with {code}"));
+    /// Ends a connection that gave trouble, and notes what faults alone don't explain.
+    fn judge(&mut self, trouble: Trouble) -> End {
+        match trouble {
+            Trouble::Broken(_) => {}
+            Trouble::Refused { code, .. } if PASSING.contains(&&*code) => {}
+            Trouble::Refused { code, message } => {
+                self.complain(&format!("refused with {code}: {message}"));
+            }
+            Trouble::Nonsense(text) => self.complain(&text),
         }
+        End::Broken
     }
 
     fn complain(&mut self, text: &str) {
@@ -257,75 +245,17 @@ impl Subscriber {
         self.complaints.push((self.arena.clock.now(), text));
     }
 
-    /// Notes what it is told and keeps the cursor that goes with it.
-    fn take(&mut self, frame: Frame, transport: Transport) -> anyhow::Result<Taken> {
-        let counters = &self.arena.counters;
-        let (room, cursor, event) = match frame {
-            Frame::Joined {
-                room,
-                id,
-                recovered,
-                replayed,
-            } => {
-                match recovered {
-                    Some(true) => bump(&counters.recovered),
-                    Some(false) => bump(&counters.not_recovered),
-                    None => {}
-                }
-                let id = position(&id)?;
-                (
-                    room,
-                    Some(id),
-                    Event::Joined {
-                        id,
-                        recovered,
-                        replayed,
-                    },
-                )
-            }
-            Frame::Message { room, id, data } => {
-                counters.delivered(transport);
-                let (position, content) = (position(&id)?, Content(data.c));
-                self.note_delivery();
-                (room, Some(position), Event::Message { position, content })
-            }
-            Frame::Gap {
-                room,
-                after,
-                next,
-                reason,
-            } => {
-                let (after, next) = (position(&after)?, position(&next)?);
-                let reason = GapReason::parse(&reason)
-                    .ok_or_else(|| anyhow::anyhow!("a gap for an unknown reason, {reason}"))?;
-                counters.gap(reason);
-                (
-                    room,
-                    Some(next),
-                    Event::Gap {
-                        after,
-                        next,
-                        reason,
-                    },
-                )
-            }
-            Frame::Left { room } => (room, None, Event::Left),
-            _ => return Ok(Taken::Fine),
-        };
-        let room = index_of(&room);
-        let followed = self
-            .rooms
-            .iter_mut()
-            .find(|followed| Some(followed.room) == room)
-            .ok_or_else(|| anyhow::anyhow!("something came from a room that it isn't in"))?;
-        followed.cursor = cursor.or(followed.cursor);
-        let at = self.arena.clock.now();
-        followed.entries.push(Entry { at, event });
-        Ok(if event == Event::Left {
-            Taken::PutOut
-        } else {
-            Taken::Fine
-        })
+    fn take(
+        &mut self,
+        frame: Frame,
+        id: Option<String>,
+        transport: Transport,
+    ) -> Result<Taken, Trouble> {
+        self.arena.counters.frame(&frame, transport);
+        if matches!(frame, Frame::Message { .. }) {
+            self.note_delivery();
+        }
+        self.notebook.take(frame, id, self.arena.clock.now())
     }
 
     fn note_delivery(&mut self) {
@@ -334,9 +264,4 @@ impl Subscriber {
             self.worst_silence = self.worst_silence.max(now - last);
         }
     }
-}
-
-enum Taken {
-    Fine,
-    PutOut,
 }

@@ -46,7 +46,7 @@ impl Cluster {
             };
             from = format!("({last}");
             for (id, fields) in page {
-                let body = fields.get("b").context("an entry without a body")?;
+                let body = fields.get("b1").context("an entry without a body")?;
                 let body: Body = serde_json::from_str(&format!("{{{body}}}"))
                     .with_context(|| format!("an entry that no publisher wrote: {body}"))?;
                 log.insert(id.parse()?, Content(body.data.c));
