@@ -10,6 +10,7 @@ use rotunda_crds::room_name::{USER_PREFIX, user_room};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::cursor::LastSeen;
 use super::event::Reference;
 use super::failure::{ErrorCode, Failure};
 use crate::history::{Order, PageQuery};
@@ -169,14 +170,12 @@ fn command(wire: &Wire<'_>, text: &Bytes) -> Result<Command, Mistake> {
     let room = || room_name(wire.room.as_deref());
     let keep = |raw: &RawValue| text.slice_ref(raw.get().as_bytes());
     Ok(match wire.r#type.as_str() {
-        "join" => Command::Join {
-            room: room()?,
-            last_seen: wire
-                .last_seen_id
-                .as_deref()
-                .map(|id| position("last_seen_id", id))
-                .transpose()?,
-        },
+        "join" => {
+            let room = room()?;
+            let id = wire.last_seen_id.as_deref();
+            let last_seen = id.map(|id| last_seen(&room, id)).transpose()?.flatten();
+            Command::Join { room, last_seen }
+        }
         "leave" => Command::Leave { room: room()? },
         "publish" => Command::Publish {
             room: room()?,
@@ -225,12 +224,22 @@ pub fn room_name(text: Option<&str>) -> Result<RoomName, Failure> {
 
 /// An id as a position.
 pub fn position(member: &str, id: &str) -> Result<Position, Failure> {
-    id.parse().map_err(|error| {
-        Failure::new(
-            ErrorCode::InvalidId,
-            format!("`{member}`: {error}; use one from a frame, or leave it out"),
-        )
-    })
+    id.parse().map_err(|error| invalid_id(member, error))
+}
+
+/// Where an id stands in a room, be it one of the room or one that a stream or a poll gave for all of its rooms.
+fn last_seen(room: &RoomName, id: &str) -> Result<Option<Position>, Failure> {
+    let seen: LastSeen = id
+        .parse()
+        .map_err(|error| invalid_id("last_seen_id", error))?;
+    Ok(seen.in_room(room, true))
+}
+
+fn invalid_id(member: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::new(
+        ErrorCode::InvalidId,
+        format!("`{member}`: {error}; use one from a frame, or leave it out"),
+    )
 }
 
 /// Which page of history is meant.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::dialect::cursor::Place;
 
 fn parse_text(text: &str) -> Result<Request, ParseError> {
     parse(&Bytes::copy_from_slice(text.as_bytes()))
@@ -23,6 +24,23 @@ fn refused(text: &str) -> (Option<String>, ErrorCode) {
         }
         other => panic!("{text} gave {other:?}"),
     }
+}
+
+#[test]
+fn a_join_takes_the_id_of_a_stream_of_several_rooms() {
+    let rooms = [room("lobby"), room("den")];
+    let positions = [Position::new(7, 3), Position::new(8, 4)].map(Some);
+    let id = Place::new(rooms.iter().zip(positions)).id();
+    let last_seen = |name: &str| {
+        let text = format!(r#"{{"type":"join","room":"{name}","last_seen_id":"{id}"}}"#);
+        match command_of(&text) {
+            Command::Join { last_seen, .. } => last_seen,
+            other => panic!("{text} gave {other:?}"),
+        }
+    };
+    assert_eq!(last_seen("lobby"), positions[0]);
+    assert_eq!(last_seen("den"), positions[1]);
+    assert_eq!(last_seen("hall"), None);
 }
 
 #[test]
