@@ -73,8 +73,8 @@ e2e: ## End-to-end tests in the local Kubernetes
 ##@ More
 .PHONY: torture e2e-full images setup help
 
-torture: $(BIN)/rotunda-torture ## Harm real gateways and a real Redis Cluster, and check that nothing is lost silently (TORTURE_SECONDS, TORTURE_ARGS)
-	@$< --seconds $(or $(TORTURE_SECONDS),300) $(TORTURE_ARGS)
+torture: build ## Harm real gateways and a real Redis Cluster, and check that nothing is lost silently (TORTURE_SECONDS, TORTURE_ARGS)
+	@$(BIN)/rotunda-torture --seconds $(or $(TORTURE_SECONDS),300) $(TORTURE_ARGS)
 
 e2e-full: ## The end-to-end tests with their long matrices
 	scripts/e2e --features rotunda-e2e/full

@@ -1,5 +1,6 @@
 //! The gateways of a run: `rotunda-gateway serve`, each with ports of its own and one config folder for all, as in pods.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use rotunda_gateway::cli::Manifests;
 use rotunda_gateway::dev::{self, Loaded};
 use rotunda_gateway::ids::UserId;
 use rotunda_gateway::token;
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -18,6 +20,11 @@ use crate::process::{Process, Workshop, free_ports};
 use crate::redis::eventually;
 
 const HOUR: Duration = Duration::from_hours(1);
+
+/// How long a process may take to come to its first line of code, on a busy machine.
+const CHILDHOOD: Duration = Duration::from_secs(3);
+
+const SIGTERM: i32 = Signal::TERM.as_raw();
 
 /// How long a drain may take beyond its window.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
@@ -154,6 +161,8 @@ impl Gateways {
         let Some(mut process) = self.all[index].process.lock().await.take() else {
             return Ok(());
         };
+        // Until it listens for signals, they end it by themselves.
+        let is_young = process.age() < CHILDHOOD;
         process.terminate();
         let window = Duration::from_secs(u64::from(self.loaded.config.drain_seconds));
         let status = process
@@ -161,7 +170,7 @@ impl Gateways {
             .await
             .with_context(|| format!("gateway {index} was told to drain"))?;
         anyhow::ensure!(
-            status.success(),
+            status.success() || (is_young && status.signal() == Some(SIGTERM)),
             "gateway {index} was told to drain and ended with {status}"
         );
         Ok(())

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use parking_lot::Mutex;
@@ -109,6 +109,7 @@ impl Workshop {
         Ok(Process {
             child,
             pid,
+            started: Instant::now(),
             workshop: Arc::clone(self),
             ended: false,
         })
@@ -136,11 +137,16 @@ impl Drop for Workshop {
 pub struct Process {
     child: Child,
     pid: Pid,
+    started: Instant,
     workshop: Arc<Workshop>,
     ended: bool,
 }
 
 impl Process {
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
