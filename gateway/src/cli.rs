@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{client, dev, serve, token};
 
-/// Rotunda's gateway: WebSocket in front, rooms behind.
+/// Rotunda's gateway: WebSockets, event streams and polls in front, rooms behind.
 #[derive(Debug, Parser)]
 #[command(name = "rotunda-gateway", version, about, max_term_width = 100)]
 pub struct Cli {

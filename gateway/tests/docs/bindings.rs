@@ -104,10 +104,11 @@ impl Bindings {
         replaced.into_owned()
     }
 
-    /// A line of text: `…` stands for anything; what follows `id: ` is an id, and what follows `data: ` is JSON.
+    /// A line of text: `…` stands for anything; what follows `id: `, or stands alone, is an id, and what follows `data: ` is JSON.
     pub(crate) fn compare_line(&mut self, shown: &str, came: &str) -> Result<(), String> {
         let both = |prefix: &str| shown.strip_prefix(prefix).zip(came.strip_prefix(prefix));
-        if let Some((shown, came)) = both("id: ") {
+        let alone = both("").filter(|(shown, _)| shown.parse::<Position>().is_ok());
+        if let Some((shown, came)) = both("id: ").or(alone) {
             return self.same_id(shown, came);
         }
         if let Some((shown, came)) = both("data: ").or_else(|| both("")) {
@@ -169,6 +170,8 @@ mod tests {
         let mut bindings = Bindings::default();
         bindings.compare_line("retry: …", "retry: 2012").unwrap();
         bindings.compare_line("id: Ab3", "id: xyz").unwrap();
+        bindings.compare_line("7-2", "9-2").unwrap();
+        bindings.compare_line("7-3", "9-4").unwrap_err();
         bindings
             .compare_line(r#"data: {"id":"7-1"}"#, r#"data: {"id":"9-1"}"#)
             .unwrap();

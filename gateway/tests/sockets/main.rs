@@ -16,6 +16,8 @@ mod http;
 mod json_schema;
 mod lifecycle;
 #[cfg(test)]
+mod listen;
+#[cfg(test)]
 mod one_to_one;
 #[cfg(test)]
 mod openapi;
