@@ -140,7 +140,12 @@ impl CloseReason {
     pub const fn bars_return(self) -> bool {
         matches!(
             self,
-            Self::Malformed(_) | Self::Forbidden | Self::TooManyConnections | Self::FrameTooLarge
+            Self::Protocol
+                | Self::NotUtf8
+                | Self::Malformed(_)
+                | Self::Forbidden
+                | Self::TooManyConnections
+                | Self::FrameTooLarge
         )
     }
 

@@ -35,6 +35,24 @@ fn the_close_codes_are_those_of_the_gateway() {
 }
 
 #[test]
+fn the_page_bars_from_coming_back_whom_the_gateway_does() {
+    let mut told = 0;
+    for row in protocol().table("Close codes") {
+        for reason in CloseReason::ALL {
+            if row[0]
+                .split(", ")
+                .any(|code| code == reason.code().to_string())
+            {
+                let bars = row[2].starts_with("not reconnect");
+                assert_eq!(bars, reason.bars_return(), "{reason:?}: {}", row[2]);
+                told += 1;
+            }
+        }
+    }
+    assert!(told >= 13, "{told}");
+}
+
+#[test]
 fn the_error_codes_are_those_of_the_gateway() {
     let table = protocol().table("Errors");
     let shown: BTreeSet<&str> = table.iter().flat_map(|row| code_words(&row[0])).collect();
