@@ -22,6 +22,7 @@ pub mod seat;
 pub mod session;
 pub mod socket;
 pub mod sse;
+mod state;
 pub mod writer;
 
 pub use backlog::Backlog;

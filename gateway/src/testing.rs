@@ -22,9 +22,11 @@ use crate::ids::{Position, UserId};
 use crate::metrics::Metrics;
 use crate::policy::PublishCounters;
 
+mod diagram;
 mod fake_broker;
 mod stoppable;
 
+pub(crate) use diagram::diagram;
 pub(crate) use fake_broker::{End, FakeBroker, Faults};
 pub(crate) use stoppable::Stoppable;
 

@@ -1,11 +1,10 @@
 //! The task of one WebSocket connection: reads commands, carries them out one after the other, writes what waits, keeps the heartbeat.
 //!
-//! One task does it all. While a command waits for the broker, writing goes on and reading goes on until the next command has come; that one
-//! waits its turn and nothing more is read, so that a client that asks faster than it is served is slowed down by its own socket.
+//! One task does it all, and its [`State`] says what is next: while a command waits for the broker, writing goes on, and reading goes on until
+//! the next command has come.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::SystemTime;
@@ -21,6 +20,7 @@ use super::ending::CLOSE_TIMEOUT;
 use super::heartbeat::{Due, Heartbeat};
 use super::seat::Seat;
 use super::socket::{Incoming, Socket};
+use super::state::{Running, State};
 use crate::actions::{self, Actor};
 use crate::dialect::command::{self, Command, ParseError, Request};
 use crate::dialect::{CloseReason, ErrorCode, EventKind, Failure, event};
@@ -38,9 +38,6 @@ pub struct Wishes {
     /// Text frames beside the pings.
     pub heartbeat_frames: bool,
 }
-
-/// A command under way. Boxed: an idle connection holds none.
-type Running = Pin<Box<dyn Future<Output = Result<(), CloseReason>> + Send>>;
 
 /// Runs a connection to its end. The socket is boxed so that the layers of this future don't each hold room for it.
 pub async fn run<S>(mut seat: Seat, mut socket: Box<Socket<S>>, wishes: Wishes) -> CloseReason
@@ -60,7 +57,8 @@ where
 }
 
 enum Step {
-    Done(Result<(), CloseReason>),
+    /// A command is done.
+    Done,
     Incoming(Incoming),
     Deadline,
 }
@@ -82,16 +80,16 @@ where
     let mut rates = RateLimits::new(&config.limits, now.into_std());
     drop(settings);
     let heartbeat_frames = wishes.heartbeat_frames;
-    let mut running: Option<Running> = connect_wishes(gateway, connection, wishes);
-    let mut waiting: Option<Running> = None;
+    let mut state = State::new(connect_wishes(gateway, connection, wishes));
     let mut timer = Box::pin(tokio::time::sleep_until(heartbeat.deadline()));
     loop {
-        let reading = waiting.is_none();
+        if let Some(reason) = state.closing() {
+            return reason;
+        }
+        let reading = state.is_reading();
         let step = poll_fn(|context| {
-            if let Some(command) = &mut running
-                && let Poll::Ready(result) = command.as_mut().poll(context)
-            {
-                return Poll::Ready(Step::Done(result));
+            if state.poll_running(context).is_ready() {
+                return Poll::Ready(Step::Done);
             }
             if let Poll::Ready(incoming) =
                 socket.poll_drive(context, &connection.outbox, reading, &gateway.metrics)
@@ -102,8 +100,7 @@ where
         })
         .await;
         match step {
-            Step::Done(Ok(())) => {
-                running = waiting.take();
+            Step::Done => {
                 // It may have been a refresh.
                 heartbeat.expires_in(
                     connection.identity().remaining(SystemTime::now()),
@@ -111,34 +108,32 @@ where
                 );
                 timer.as_mut().reset(heartbeat.deadline());
             }
-            Step::Done(Err(reason)) | Step::Incoming(Incoming::End(reason)) => return reason,
+            Step::Incoming(Incoming::End(reason)) => state.close(reason),
             Step::Incoming(Incoming::Alive) => {
                 heartbeat.alive();
                 // There is nothing to refuse, but a flood of pings is a flood.
                 let limits = &gateway.settings().config.limits;
                 let admission = rates.admit(Kind::Command, limits, std::time::Instant::now());
                 if admission == Admission::Exhausted {
-                    return CloseReason::RateLimited;
+                    state.close(CloseReason::RateLimited);
                 }
             }
             Step::Incoming(Incoming::Text(text)) => {
                 heartbeat.alive();
                 match take_command(gateway, connection, &mut rates, &text) {
                     Ok(None) => {}
-                    Ok(Some(command)) if running.is_none() => running = Some(command),
-                    Ok(Some(command)) => waiting = Some(command),
-                    Err(reason) => return reason,
+                    Ok(Some(command)) => state.take(command),
+                    Err(reason) => state.close(reason),
                 }
             }
             Step::Deadline => {
                 match heartbeat.due(Instant::now(), reading) {
-                    Due::Expired => return CloseReason::Unauthorized("the token has expired"),
-                    Due::Dead => return CloseReason::HeartbeatTimeout,
+                    Due::Expired => state.close(CloseReason::Unauthorized("the token has expired")),
+                    Due::Dead => state.close(CloseReason::HeartbeatTimeout),
                     Due::Ping => {
                         if let Err(reason) = socket.ping() {
-                            return reason;
-                        }
-                        if heartbeat_frames {
+                            state.close(reason);
+                        } else if heartbeat_frames {
                             connection.outbox.push(event::heartbeat()).ok();
                         }
                     }

@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
@@ -21,6 +20,7 @@ use super::ending::CLOSE_TIMEOUT;
 use super::event_stream::EventStream;
 use super::heartbeat::{Due, Heartbeat};
 use super::seat::Seat;
+use super::state::{Running, State};
 use crate::actions;
 use crate::dialect::{CloseReason, ErrorCode, event};
 use crate::gateway::Gateway;
@@ -32,8 +32,6 @@ const RETRY_MS: std::ops::Range<u64> = 500..2500;
 
 /// The same while something that the gateway needs is away.
 const AWAY_RETRY_MS: std::ops::Range<u64> = 2000..8000;
-
-type Joining = Pin<Box<dyn Future<Output = Result<(), CloseReason>> + Send>>;
 
 /// Runs a stream to its end. It is boxed so that the layers of this future don't each hold room for it.
 pub async fn run<S>(
@@ -76,7 +74,8 @@ fn random(range_ms: std::ops::Range<u64>) -> Duration {
 }
 
 enum Step {
-    Joined(Result<(), CloseReason>),
+    /// The rooms are joined, or can't be.
+    Joined,
     End(CloseReason),
     Deadline,
 }
@@ -93,14 +92,15 @@ where
     let now = Instant::now();
     let mut heartbeat = Heartbeat::of(&gateway.settings().config.heartbeat, now);
     heartbeat.expires_in(connection.identity().remaining(SystemTime::now()), now);
-    let mut joining = Some(join_all(gateway, connection, rooms));
+    let mut state = State::new(Some(join_all(gateway, connection, rooms)));
     let mut timer = Box::pin(tokio::time::sleep_until(heartbeat.deadline()));
     loop {
+        if let Some(reason) = state.closing() {
+            return reason;
+        }
         let step = poll_fn(|context| {
-            if let Some(joins) = &mut joining
-                && let Poll::Ready(result) = joins.as_mut().poll(context)
-            {
-                return Poll::Ready(Step::Joined(result));
+            if state.poll_running(context).is_ready() {
+                return Poll::Ready(Step::Joined);
             }
             if let Poll::Ready(reason) =
                 stream.poll_drive(context, &connection.outbox, &gateway.metrics)
@@ -111,11 +111,11 @@ where
         })
         .await;
         match step {
-            Step::Joined(Ok(())) => joining = None,
-            Step::Joined(Err(reason)) | Step::End(reason) => return reason,
+            Step::Joined => {}
+            Step::End(reason) => state.close(reason),
             Step::Deadline => {
                 match heartbeat.due(Instant::now(), true) {
-                    Due::Expired => return CloseReason::Unauthorized("the token has expired"),
+                    Due::Expired => state.close(CloseReason::Unauthorized("the token has expired")),
                     Due::Ping => stream.heartbeat(),
                     Due::Dead | Due::Nothing => {}
                 }
@@ -132,7 +132,7 @@ fn join_all(
     gateway: &Arc<Gateway>,
     connection: &Arc<Connection>,
     rooms: Vec<(RoomName, Option<Position>)>,
-) -> Joining {
+) -> Running {
     let (gateway, connection) = (Arc::clone(gateway), Arc::clone(connection));
     Box::pin(async move {
         for (room, last_seen) in rooms {

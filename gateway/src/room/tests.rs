@@ -14,6 +14,8 @@ use crate::gateway::Gateway;
 use crate::ids::{Epoch, Position};
 use crate::testing::{Client, End, FakeBroker, at, config, gateway, room};
 
+mod phases;
+
 const MEMBERS: usize = 4;
 
 /// Everything, as far as this broker is concerned.

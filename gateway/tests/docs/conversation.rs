@@ -33,13 +33,20 @@ pub(crate) async fn play_all(page: &Page) -> usize {
     blocks.len()
 }
 
+/// A request, and how it was answered.
+struct Asked {
+    who: String,
+    path: String,
+    answer: Answer,
+}
+
 struct Play<'a> {
     steps: std::vec::IntoIter<Step>,
     schemas: &'a Schemas,
     gateway: Running,
     bindings: Bindings,
     clients: BTreeMap<String, Client>,
-    answer: Option<(String, Answer)>,
+    answer: Option<Asked>,
     /// Types of frames that aren't shown.
     ignores: Vec<&'static str>,
 }
@@ -102,7 +109,7 @@ impl<'a> Play<'a> {
                     self.bindings.substitute(&body),
                 );
                 let answer = request(address, &method, &path, bearer.as_deref(), &body).await;
-                self.answer = Some((who, answer));
+                self.answer = Some(Asked { who, path, answer });
             }
             Step::Answer { who, status, body } => self.answered(&who, status, &body)?,
             Step::Close { who } => {
@@ -186,9 +193,16 @@ impl<'a> Play<'a> {
     }
 
     fn answered(&mut self, who: &str, status: u16, body: &str) -> Result<(), String> {
-        let (asked, answer) = self.answer.take().ok_or("nothing was asked")?;
-        if asked != who || answer.status != status {
-            return Err(format!("{asked} gets {answer:?}"));
+        let asked = self.answer.take().ok_or("nothing was asked")?;
+        let answer = asked.answer;
+        if asked.who != who || answer.status != status {
+            return Err(format!("{} gets {answer:?}", asked.who));
+        }
+        if asked.path.starts_with("/v1/poll") && status == 200 {
+            for answer in [body, &answer.body] {
+                let polled = serde_json::from_str(answer).map_err(|error| error.to_string())?;
+                self.schemas.check_other("polled", &polled)?;
+            }
         }
         self.bindings.compare_line(body, &answer.body)
     }

@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use jsonschema::Validator;
+use rotunda_crds::RoomName;
 use rotunda_gateway::dialect::command::{self, Command};
-use rotunda_gateway::dialect::{ErrorCode, EventKind, GapReason};
+use rotunda_gateway::dialect::cursor::Place;
+use rotunda_gateway::dialect::{CloseReason, ErrorCode, EventKind, GapReason, sse};
 use serde_json::{Value, json};
 
 use crate::json_schema::{check, close};
@@ -22,14 +25,24 @@ const ASYNCAPI: &str = include_str!("asyncapi-3.0.0.json");
 pub(crate) struct Schemas {
     commands: BTreeMap<String, Validator>,
     events: BTreeMap<String, Validator>,
+    /// What is no frame, by name: the end of an event stream, the answer to a poll.
+    others: BTreeMap<String, Validator>,
 }
 
 impl Schemas {
     pub(crate) fn read() -> Self {
         let document = document();
+        let frames = |action| {
+            let mut names = sent_by(&document, action);
+            names.retain(|name| kind_of(&document, name).is_some());
+            names
+        };
+        let mut others = sent_by(&document, "send");
+        others.retain(|name| kind_of(&document, name).is_none());
         Self {
-            commands: validators(&document, &sent_by(&document, "receive")),
-            events: validators(&document, &sent_by(&document, "send")),
+            commands: validators(&document, &frames("receive")),
+            events: validators(&document, &frames("send")),
+            others: validators(&document, &others),
         }
     }
 
@@ -48,6 +61,11 @@ impl Schemas {
             .get(kind)
             .ok_or_else(|| format!("no schema for {frame}"))?;
         check(schema, frame)
+    }
+
+    /// Checks what is no frame against the message of that name.
+    pub(crate) fn check_other(&self, name: &str, value: &Value) -> Result<(), String> {
+        check(&self.others[name], value)
     }
 }
 
@@ -80,14 +98,14 @@ fn references(messages: &Value) -> impl Iterator<Item = String> {
     })
 }
 
-/// A closed validator for each type.
+/// A closed validator for each type, or name of what has none.
 fn validators(document: &Value, names: &[String]) -> BTreeMap<String, Validator> {
     let mut components = document["components"].clone();
     close(&mut components);
     names
         .iter()
         .map(|name| {
-            let kind = kind_of(document, name);
+            let kind = kind_of(document, name).unwrap_or_else(|| name.clone());
             let pointer = format!("#/components/messages/{name}/payload");
             let schema = json!({ "$ref": pointer, "components": components });
             (kind, jsonschema::draft7::new(&schema).unwrap())
@@ -95,12 +113,11 @@ fn validators(document: &Value, names: &[String]) -> BTreeMap<String, Validator>
         .collect()
 }
 
-fn kind_of(document: &Value, name: &str) -> String {
+/// The type of a frame; what is no frame has none.
+fn kind_of(document: &Value, name: &str) -> Option<String> {
     let payload = &document["components"]["messages"][name]["payload"];
-    payload["properties"]["type"]["const"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    let kind = payload["properties"]["type"]["const"].as_str();
+    kind.map(str::to_owned)
 }
 
 /// The word that stands for a command in `type`. A new command doesn't compile until it stands here.
@@ -140,7 +157,10 @@ fn every_command_has_a_schema_whose_examples_the_gateway_understands() {
             let frame = &example["payload"];
             schemas.check_command_if_known(frame).unwrap();
             let parsed = command::parse(&Bytes::from(frame.to_string())).unwrap();
-            assert_eq!(word(&parsed.command), kind_of(&document, &name));
+            assert_eq!(
+                Some(word(&parsed.command)),
+                kind_of(&document, &name).as_deref()
+            );
             assert_eq!(parsed.reference.is_some(), frame.get("ref").is_some());
         }
     }
@@ -174,6 +194,26 @@ fn the_schemas_name_the_same_errors_and_gaps_as_the_code() {
         .map(|reason| reason.as_str())
         .collect();
     assert_eq!(listed("gap", "reason"), json!(reasons));
+}
+
+#[test]
+fn every_end_of_an_event_stream_has_a_schema() {
+    let schemas = Schemas::read();
+    let room = RoomName::parse("lobby").unwrap();
+    for reason in CloseReason::ALL {
+        for after in [None, Some(Duration::from_millis(830))] {
+            let mut event = BytesMut::new();
+            sse::close(&mut event, *reason, after, &Place::new([(&room, None)]));
+            let text = std::str::from_utf8(&event).unwrap();
+            let data = text.lines().find_map(|line| line.strip_prefix("data: "));
+            let close = serde_json::from_str(data.unwrap()).unwrap();
+            schemas.check_other("close", &close).unwrap();
+        }
+    }
+    let examples = document()["components"]["messages"]["close"]["examples"].clone();
+    for example in examples.as_array().unwrap() {
+        schemas.check_other("close", &example["payload"]).unwrap();
+    }
 }
 
 #[test]
