@@ -36,11 +36,13 @@ generate: build ## Write what is generated: CRD manifests, their reference, the 
 ##@ Before you push
 .PHONY: test
 
+# The consistency test for a minute here: with what comes before and after the faults, a minute and a half.
+test: export TORTURE_SECONDS ?= 60
 test: setup ## Everything CI runs, end to end, with what it needs installed first
-	@scripts/steps format lint build unit fuzz drift docs chart e2e
+	@scripts/steps format lint build unit torture fuzz drift docs chart e2e
 
 ##@ The steps of `check` and `test`
-.PHONY: format lint build unit fuzz drift docs chart e2e
+.PHONY: format lint build unit torture fuzz drift docs chart e2e
 
 format: ## Is the code formatted?
 	cargo fmt --all --check
@@ -58,6 +60,9 @@ fuzz: ## Fuzz whatever parses bytes from outside, FUZZ_SECONDS on each target (F
 unit: ## Tests that need no cluster; some start a Redis of their own
 	cargo test --workspace
 
+torture: build ## Harm real gateways and a real Redis Cluster, and check that nothing is lost silently (TORTURE_SECONDS, TORTURE_ARGS)
+	@$(BIN)/rotunda-torture --seconds $(or $(TORTURE_SECONDS),300) $(TORTURE_ARGS)
+
 drift: build ## Are the generated CRD files up to date?
 	$(BIN)/generate-crds --check
 
@@ -71,10 +76,7 @@ e2e: ## End-to-end tests in the local Kubernetes
 	scripts/e2e
 
 ##@ More
-.PHONY: torture e2e-full images setup help
-
-torture: build ## Harm real gateways and a real Redis Cluster, and check that nothing is lost silently (TORTURE_SECONDS, TORTURE_ARGS)
-	@$(BIN)/rotunda-torture --seconds $(or $(TORTURE_SECONDS),300) $(TORTURE_ARGS)
+.PHONY: e2e-full images setup help
 
 e2e-full: ## The end-to-end tests with their long matrices
 	scripts/e2e --features rotunda-e2e/full

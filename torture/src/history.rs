@@ -33,9 +33,10 @@ pub struct History {
     pub streams: Vec<Stream>,
     /// Faults after which even a message that a replica had may be gone.
     pub double_losses: Vec<Window>,
-    /// Faults after which a new epoch may begin with something lost, or without anyone who can prove that nothing is: all but planned
-    /// failovers and moved slots.
+    /// Faults after which a new epoch may begin with something lost, or without anyone who can prove that nothing is: all but those of
+    /// `planned`.
     pub unsettled: Vec<Window>,
+    pub planned: Vec<Planned>,
     /// The wall clock, in milliseconds since 1970, when the run began. Epochs are named by it.
     pub began_unix_ms: u64,
 }
@@ -173,6 +174,21 @@ impl GapReason {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }
+}
+
+/// What Redis is made to do and loses nothing by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    pub window: Window,
+    pub change: Change,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A replica of some shard took over.
+    Failover,
+    /// The slot of this room went to another shard.
+    Moved(RoomIndex),
 }
 
 /// A stretch of time.

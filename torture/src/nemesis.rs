@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::arena::Arena;
-use crate::history::{Millis, Window};
+use crate::history::{Millis, Planned, Window};
 use crate::redis::Cluster;
 use schedule::GatewayFault;
 
@@ -34,6 +34,7 @@ pub struct Nemesis {
     double_losses: Mutex<Vec<Window>>,
     /// Of Redis; gateways come on top.
     unsettled: Mutex<Vec<Window>>,
+    planned: Mutex<Vec<Planned>>,
 }
 
 impl Nemesis {
@@ -45,6 +46,7 @@ impl Nemesis {
             done: Mutex::default(),
             double_losses: Mutex::default(),
             unsettled: Mutex::default(),
+            planned: Mutex::default(),
         })
     }
 
@@ -66,6 +68,11 @@ impl Nemesis {
             .filter(|done| GatewayFault::KINDS.contains(&done.kind));
         windows.extend(gateways.map(|done| done.window));
         windows
+    }
+
+    /// What was done to Redis that loses nothing.
+    pub fn planned(&self) -> Vec<Planned> {
+        self.planned.lock().clone()
     }
 
     fn now(&self) -> Millis {

@@ -150,6 +150,7 @@ async fn torture(options: &Options, seed: u64, workshop: &Arc<Workshop>) -> anyh
         streams: gathered.streams,
         double_losses: nemesis.double_losses(),
         unsettled: nemesis.unsettled(),
+        planned: nemesis.planned(),
         began_unix_ms: arena.clock.began_unix_ms,
     };
     let verdict = checker::check(&history);

@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 
 use super::ledger::{Fate, Ledger};
 use super::{Borders, Kind, Place, Violation};
-use crate::history::{History, Millis, Position, RoomIndex};
+use crate::history::{Change, History, Millis, Position, RoomIndex};
 
 /// For how long before a new epoch all must have been quiet, so that a gateway was there to see the old one end.
 const QUIET_BEFORE: Millis = 6000;
 
 /// How long after it was due an epoch may be opened.
 const QUIET_AFTER: Millis = 1000;
+
+/// For how long a shard must have had its primary before a slot comes to it, and some: a gateway can't prove the move otherwise
+/// (`gateway/src/broker/redis/lineage.rs`).
+const SEASONED: Millis = 13_000;
 
 /// A subscriber passed from one epoch to another.
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +47,11 @@ pub(super) fn check(
         }
     }
     let mut counts = Borders::default();
-    for ((_, _, epoch), crossings) in borders {
+    for ((room, _, epoch), crossings) in borders {
         let (told, silent): (Vec<&Crossing>, Vec<&Crossing>) =
             crossings.into_iter().partition(|crossing| crossing.told);
         let opened = ledger.opened(epoch);
-        let is_quiet = !history.unsettled.iter().any(|window| {
-            window.touches(opened.saturating_sub(QUIET_BEFORE), opened + QUIET_AFTER)
-        });
+        let is_quiet = is_quiet(history, room, opened);
         counts.quiet += usize::from(is_quiet);
         let Some(first) = told.first() else {
             counts.proven += 1;
@@ -82,6 +84,29 @@ pub(super) fn check(
         }));
     }
     counts
+}
+
+/// Whether nothing but planned changes was near that a gateway can prove to lose nothing.
+fn is_quiet(history: &History, room: RoomIndex, opened: Millis) -> bool {
+    let from = opened.saturating_sub(QUIET_BEFORE);
+    let until = opened + QUIET_AFTER;
+    let moved = history.planned.iter().any(|planned| {
+        planned.change == Change::Moved(room) && planned.window.touches(from, until)
+    });
+    let unseasoned = || {
+        let since = from.checked_sub(SEASONED);
+        since.is_none_or(|since| {
+            history.planned.iter().any(|planned| {
+                planned.change == Change::Failover && planned.window.touches(since, until)
+            })
+        })
+    };
+    let disturbed = history
+        .unsettled
+        .iter()
+        .any(|window| window.touches(from, until));
+    let provable = !moved || !unseasoned();
+    provable && !disturbed
 }
 
 /// A gap may also be about its subscriber alone: one whose position was lost, or is of a history that nobody knows any more.

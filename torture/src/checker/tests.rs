@@ -6,8 +6,8 @@ mod streams;
 
 use super::*;
 use crate::history::{
-    Content, Entry, Event, GapReason, Outcome, Position, Publication, Room, Stream, Transport,
-    Window,
+    Change, Content, Entry, Event, GapReason, Outcome, Planned, Position, Publication, Room,
+    Stream, Transport, Window,
 };
 
 /// The epochs of these histories: names that are times, as Redis gives them, one second apart.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::Nemesis;
 use super::schedule::{Lane, RedisFault};
 use crate::arena::name_of;
-use crate::history::{Millis, RoomIndex, Window};
+use crate::history::{Change, Millis, Planned, RoomIndex, Window};
 use crate::redis::shards::{Shard, Shards};
 use crate::redis::{GENEROUS_PUBSUB_LIMIT, PASSWORD, SERVERS, TINY_PUBSUB_LIMIT, eventually};
 
@@ -66,12 +66,24 @@ impl Nemesis {
                 .await
                 .with_context(|| format!("the nemesis couldn't do {fault:?}"))?;
             self.note(from, fault.kind(), format!("{fault:?}"));
+            self.note_planned(fault, from);
             last = Some((fault, shards, from));
         }
         if let Some((_, _, since)) = last {
             self.note_unsettled(since, Millis::MAX);
         }
         Ok(())
+    }
+
+    fn note_planned(&self, fault: RedisFault, from: Millis) {
+        let change = match fault {
+            RedisFault::Failover { .. } => Change::Failover,
+            RedisFault::MoveSlot { room, .. } => Change::Moved(room),
+            _ => return,
+        };
+        let until = self.now();
+        let window = Window { from, until };
+        self.planned.lock().push(Planned { window, change });
     }
 
     fn note_unsettled(&self, from: Millis, until: Millis) {

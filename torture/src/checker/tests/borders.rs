@@ -118,6 +118,48 @@ fn a_gap_without_anything_that_could_lose_messages_is_caught() {
 }
 
 #[test]
+fn a_gap_where_a_slot_came_to_a_shard_with_a_new_primary_passes() {
+    let moved = |failed_over: Option<Window>, room| {
+        let mut story = kept().saw_at(30_000, &START).saw_at(
+            31_000,
+            &[
+                message(1, at(E1, 1)),
+                message(2, at(E1, 2)),
+                BORDER,
+                message(3, at(E2, 1)),
+            ],
+        );
+        // The second epoch begins at 21.5 s.
+        story.0.began_unix_ms -= 20_000;
+        let window = Window {
+            from: 21_000,
+            until: 21_200,
+        };
+        story.0.planned.push(Planned {
+            window,
+            change: Change::Moved(room),
+        });
+        story.0.planned.extend(failed_over.map(|window| Planned {
+            window,
+            change: Change::Failover,
+        }));
+        story
+    };
+    let recent = Window {
+        from: 9000,
+        until: 9100,
+    };
+    let old = Window {
+        from: 1000,
+        until: 1100,
+    };
+    moved(Some(recent), RoomIndex(0)).passes();
+    moved(Some(recent), RoomIndex(1)).breaks(&[Kind::GroundlessGap]);
+    moved(Some(old), RoomIndex(0)).breaks(&[Kind::GroundlessGap]);
+    moved(None, RoomIndex(0)).breaks(&[Kind::GroundlessGap]);
+}
+
+#[test]
 fn a_gap_about_one_subscriber_alone_says_nothing_of_the_border() {
     // The third epoch is about to be, and with it the first is forgotten.
     let e3 = E2 + 1000;
