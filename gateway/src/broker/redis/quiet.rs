@@ -2,7 +2,8 @@
 //!
 //! A confirmed subscription is given a base: the top of its room's log. From then on every position up to `heard` was delivered, or the room was
 //! told to read. Every ten seconds each room's log is asked for what lies after it, in one pipelined call per server, spread over the
-//! ten seconds. What is found then and still unheard a second later was missed. The same call compares the version of presence where this gateway has
+//! ten seconds. What is found then and still unheard a second later was missed; of a log that has gone ahead of its slot to another server all
+//! may be. The same call compares the version of presence where this gateway has
 //! members. Rooms that are due are tended besides (see `epoch`).
 
 use std::collections::HashMap;
@@ -132,6 +133,7 @@ impl Engine {
                 tracing::info!(room = %subscription.room, "a message was missed");
                 self.subscriptions.want_base(subscription);
             }
+            Suspicion::MovedAhead => self.subscriptions.want_base(subscription),
             Suspicion::Presence { heard, found } if subscription.state().announced == heard => {
                 self.subscriptions.miss_announcement(subscription, found);
             }
@@ -209,13 +211,16 @@ enum Question {
 #[derive(Clone, Copy)]
 enum Suspicion {
     Message(Position),
+    MovedAhead,
     Presence { heard: u64, found: u64 },
 }
 
 impl Question {
-    /// Refusals give no reason.
+    /// But for one, refusals give no reason.
     fn suspect(self, answer: Value) -> Option<Suspicion> {
         match self {
+            // The log is where the slot goes; what is published there isn't heard here.
+            Self::Log if is_moved_ahead(&answer) => Some(Suspicion::MovedAhead),
             Self::Log => first_entry(answer).map(Suspicion::Message),
             Self::Presence { heard } => {
                 let found = match answer {
@@ -226,6 +231,11 @@ impl Question {
             }
         }
     }
+}
+
+/// The server that takes the slot over has the key already.
+fn is_moved_ahead(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(refusal) if refusal.code() == "ASK")
 }
 
 /// The first id in an answer to `XREAD`, `[[key, [[id, fields], …]]]`. Nil and refusals have none.

@@ -4,13 +4,16 @@
 mod access;
 mod cluster;
 mod doubt;
+mod durability;
 mod encryption;
 mod failures;
 mod gateways;
+mod migration;
 pub(crate) mod pair;
 mod presence;
 mod presence_versions;
 pub(crate) mod proxy;
+mod quiet;
 mod sentinel;
 pub(crate) mod server;
 

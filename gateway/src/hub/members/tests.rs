@@ -17,6 +17,8 @@ use crate::broker::redis::tests::some_prefix;
 use crate::gateway::Gateway;
 use crate::testing::{self, Client, Stoppable, gateway_on_redis, room};
 
+mod pauses;
+
 const LOBBY: &str = "lobby";
 
 const TTL: Duration = Duration::from_secs(2);

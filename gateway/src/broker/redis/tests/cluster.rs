@@ -28,9 +28,7 @@ fn replication_offset(server: &Server) -> String {
 
 /// A cluster of one primary and its replica.
 fn pair() -> Cluster {
-    let mut cluster = Cluster::start(1);
-    cluster.add_replica();
-    cluster
+    Cluster::start_with_replicas(1)
 }
 
 async fn wait_until_in_sync(cluster: &Cluster) {

@@ -256,56 +256,51 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start(primaries: usize) -> Self {
-        Self::of((0..primaries).map(|_| Server::start_cluster_member()))
+        Self::of(
+            (0..primaries).map(|_| Server::start_cluster_member()),
+            primaries,
+        )
+    }
+
+    /// As many primaries, then as many replicas in the same order, all in sync.
+    pub(crate) fn start_with_replicas(primaries: usize) -> Self {
+        let servers = (0..2 * primaries).map(|_| Server::start_cluster_member());
+        let cluster = Self::of(servers, primaries);
+        let (primaries, replicas) = cluster.servers.split_at(primaries);
+        for (primary, replica) in primaries.iter().zip(replicas) {
+            replica.follow(primary);
+        }
+        for (primary, replica) in primaries.iter().zip(replicas) {
+            replica.wait_until_it_follows(primary);
+        }
+        cluster
     }
 
     /// One primary, in a folder that may hold files for it.
     pub(crate) fn start_in(dir: PathBuf, more: &[&str]) -> Self {
-        Self::of([Server::start_cluster_member_in(dir, more)])
+        Self::of([Server::start_cluster_member_in(dir, more)], 1)
     }
 
-    fn of(servers: impl IntoIterator<Item = Server>) -> Self {
+    /// The first of the servers share the slots.
+    fn of(servers: impl IntoIterator<Item = Server>, primaries: usize) -> Self {
         let servers: Vec<Server> = servers.into_iter().collect();
-        let primaries = servers.len();
         let share = 16384_usize.div_ceil(primaries);
         for (index, server) in servers.iter().enumerate() {
-            let (first, last) = (index * share, ((index + 1) * share).min(16384) - 1);
-            server.run(&[
-                "CLUSTER",
-                "ADDSLOTSRANGE",
-                &first.to_string(),
-                &last.to_string(),
-            ]);
+            if index < primaries {
+                let (first, last) = (index * share, ((index + 1) * share).min(16384) - 1);
+                server.run(&[
+                    "CLUSTER",
+                    "ADDSLOTSRANGE",
+                    &first.to_string(),
+                    &last.to_string(),
+                ]);
+            }
             server.run(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
             servers[0].meet(server);
         }
         let cluster = Self { servers };
         cluster.wait_until_all_know_all();
         cluster
-    }
-
-    /// Adds a replica of the first primary, and waits until it is in sync.
-    pub(crate) fn add_replica(&mut self) {
-        self.servers.push(Server::start_cluster_member());
-        let replica = self.servers.last().expect("just added");
-        self.servers[0].meet(replica);
-        self.wait_until_all_know_all();
-        let primary_id = self.servers[0].text(&["CLUSTER", "MYID"]);
-        wait_until("the replica knows its primary", || {
-            replica
-                .try_run(&["CLUSTER", "REPLICATE", &primary_id])
-                .is_ok()
-        });
-        wait_until("the replica is in sync", || {
-            replica
-                .text(&["INFO", "replication"])
-                .contains("master_link_status:up")
-        });
-        // Until then it wouldn't hand over to it.
-        wait_until("the primary knows its replica", || {
-            let nodes = self.servers[0].text(&["CLUSTER", "NODES"]);
-            nodes.contains(&format!("slave {primary_id}"))
-        });
     }
 
     pub(crate) fn url(&self) -> String {
@@ -335,6 +330,30 @@ impl Server {
     fn meet(&self, other: &Server) {
         let (port, bus_port) = (other.port.to_string(), other.bus_port.to_string());
         self.run(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port]);
+    }
+
+    fn follow(&self, primary: &Server) {
+        let id = primary.text(&["CLUSTER", "MYID"]);
+        wait_until("the replica knows its primary", || {
+            self.try_run(&["CLUSTER", "REPLICATE", &id]).is_ok()
+        });
+    }
+
+    fn wait_until_it_follows(&self, primary: &Server) {
+        wait_until("the replica is in sync", || {
+            self.text(&["INFO", "replication"])
+                .contains("master_link_status:up")
+        });
+        // Until then it wouldn't hand over to it.
+        let (id, own_id) = (
+            primary.text(&["CLUSTER", "MYID"]),
+            self.text(&["CLUSTER", "MYID"]),
+        );
+        wait_until("the primary knows its replica", || {
+            let nodes = primary.text(&["CLUSTER", "NODES"]);
+            let mut lines = nodes.lines();
+            lines.any(|line| line.starts_with(&own_id) && line.contains(&format!("slave {id}")))
+        });
     }
 }
 
