@@ -13,7 +13,7 @@ use crate::stream::EventSource;
 
 #[tokio::test]
 async fn a_user_is_disconnected_from_every_gateway() {
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let a = redis.gateway(config(&["lobby"])).await;
     let b = redis.gateway(config(&["lobby"])).await;
     let phone = a.connect("alice", "room=lobby").await;
@@ -46,7 +46,7 @@ async fn a_user_is_disconnected_from_every_gateway() {
 
 #[tokio::test]
 async fn a_user_is_removed_from_a_room_on_every_gateway() {
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let a = redis.gateway(config(&["team:*"])).await;
     let b = redis.gateway(config(&["team:*"])).await;
     let query = "room=team:red&room=team:blue";
@@ -111,7 +111,7 @@ async fn next_left(client: &mut Client) -> (String, u64) {
 
 #[tokio::test]
 async fn streams_and_waiting_polls_of_a_disconnected_user_end_on_every_gateway() {
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let a = redis.gateway(config(&["lobby"])).await;
     let b = redis.gateway(config(&["lobby"])).await;
     let mut bob = b.connect("bob", "room=lobby").await;
@@ -150,7 +150,7 @@ async fn streams_and_waiting_polls_of_a_disconnected_user_end_on_every_gateway()
 
 #[tokio::test]
 async fn who_is_disconnected_between_two_polls_or_connections_is_gone_at_once() {
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let a = redis.gateway(config(&["lobby"])).await;
     let b = redis.gateway(config(&["lobby"])).await;
     let mut bob = a.connect("bob", "room=lobby").await;
@@ -185,7 +185,7 @@ async fn who_is_disconnected_between_two_polls_or_connections_is_gone_at_once() 
 
 #[tokio::test]
 async fn streams_and_waiting_polls_of_a_removed_user_are_told() {
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let a = redis.gateway(config(&["lobby", "den"])).await;
     let b = redis.gateway(config(&["lobby", "den"])).await;
     let rooms = "room=lobby&room=den";

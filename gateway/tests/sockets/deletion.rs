@@ -16,7 +16,7 @@ async fn publish(gateway: &TestGateway, data: u32) -> String {
 
 #[tokio::test]
 async fn a_room_whose_keys_are_gone_goes_on_in_a_new_epoch_after_an_honest_gap() {
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let a = redis.gateway(config(&["lobby"])).await;
     let b = redis.gateway(config(&["lobby"])).await;
     let mut alice = a.connect("alice", "room=lobby").await;

@@ -6,6 +6,8 @@ mod control;
 #[cfg(test)]
 mod deletion;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod gateway;
 mod handshake;
 #[cfg(test)]
@@ -29,6 +31,8 @@ mod polled;
 mod raw;
 #[cfg(test)]
 mod redis;
+#[cfg(test)]
+mod redis_away;
 mod rooms;
 #[cfg(test)]
 mod server_api;

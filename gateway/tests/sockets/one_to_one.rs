@@ -255,7 +255,7 @@ async fn in_a_path_the_room_of_a_user_goes_by_the_id_encoded_once_or_its_name_en
 
 #[tokio::test]
 async fn it_reaches_every_connection_of_the_user_on_every_gateway() {
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let a = redis.gateway(support_may_write()).await;
     let b = redis.gateway(support_may_write()).await;
     let room = "room=user:alice%2540example.com";

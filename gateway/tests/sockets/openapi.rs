@@ -137,7 +137,7 @@ async fn every_operation_answers_as_described() {
 
 /// Whether a message reached a replica can't be told where there is none.
 async fn unknown_outcomes(cases: &mut Cases) {
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let mut config = config(&["lobby", "user:*"]);
     for room in &mut config.rooms {
         room.policy.history.durability = Durability::Replicated;

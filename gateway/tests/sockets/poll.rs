@@ -65,7 +65,7 @@ async fn a_poll_waits_for_the_next_message() {
 
 #[tokio::test]
 async fn any_gateway_answers_any_poll() {
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let mut gateways = Vec::new();
     for _ in 0..3 {
         gateways.push(redis.gateway(config(&["lobby", "den"])).await);
@@ -97,7 +97,7 @@ fn of(message: &Value) -> Value {
 
 #[tokio::test]
 async fn a_client_crosses_all_transports_with_its_last_id_and_gets_everything_once_and_in_order() {
-    let redis = Redis::start().await;
+    let redis = Redis::start();
     let (one, other) = (
         redis.gateway(config(&["lobby"])).await,
         redis.gateway(config(&["lobby"])).await,
