@@ -23,6 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,6 +54,10 @@ impl Default for Timeouts {
 
 /// The largest head of a request. A token may be long.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// How much the kernel takes for a client beyond what is on the way to it (`TCP_NOTSENT_LOWAT` in tcp(7)): enough to keep a fast one busy. Without it, one
+/// that doesn't read took 3.8 MB on loopback, with it 90 KB.
+const UNSENT_BYTES: u32 = 64 * 1024;
 
 /// A pause when the process can't take another connection, for instance for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -105,6 +110,14 @@ pub async fn serve_within(
     }
 }
 
+/// Sets what an accepted connection needs of the kernel.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    // Frames are small and must not wait for each other.
+    stream.set_nodelay(true)?;
+    // What a slow client doesn't take waits in its outbox, where it counts, and not in megabytes of the kernel's.
+    SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES)
+}
+
 async fn serve_connection(
     timeouts: Timeouts,
     stream: TcpStream,
@@ -112,8 +125,7 @@ async fn serve_connection(
     router: Router,
     stop: CancellationToken,
 ) {
-    // Frames are small and must not wait for each other.
-    if stream.set_nodelay(true).is_err() {
+    if prepare(&stream).is_err() {
         return;
     }
     if let Some((handover, mut stream, read_ahead)) =
@@ -180,3 +192,6 @@ async fn speak_http(
     let parts = connection.into_parts();
     Some((handover, parts.io.into_inner().into_inner(), parts.read_buf))
 }
+
+#[cfg(test)]
+mod tests;
