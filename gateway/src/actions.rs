@@ -218,7 +218,6 @@ pub async fn history(
     let policy = actor.admitted_to(gateway, room, Action::History)?;
     let chunk = gateway
         .hub
-        .broker()
         .read(room, query.range(), query.limit, policy.retention)
         .await
         .map_err(|error| unavailable(&error))?;

@@ -103,12 +103,15 @@ pub struct PreviousEpoch {
 pub struct Chunk {
     pub state: LogState,
     pub messages: Vec<Message>,
-    /// There were more messages in the direction asked for than the limit let through.
+    /// There were more messages in the direction asked for than the limits let through.
     pub more: bool,
 }
 
 /// The most messages one [`Broker::read`] returns; more are asked for by reading on.
 pub const MAX_READ: usize = 1000;
+
+/// The most bytes of stored messages that one [`Broker::read`] returns, unless its first message alone has more: what a read takes in memory.
+pub const MAX_READ_BYTES: usize = 256 * 1024;
 
 /// How long the answer to a publish with an idempotency key is kept.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_mins(5);
@@ -271,7 +274,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Ends the room's events; the engine may wait a few seconds in case the room comes back.
     async fn unsubscribe(&self, room: &RoomName);
 
-    /// Reads stored messages no older than `max_age`, at most `limit` (1 to [`MAX_READ`]), oldest first, with the state of the log at that instant. Opens the
+    /// Reads stored messages no older than `max_age`, at most `limit` (1 to [`MAX_READ`]) and [`MAX_READ_BYTES`], oldest first, with the state of the log at that instant. Opens the
     /// room's first epoch if it has none, so that there is always a position to go on from.
     async fn read(
         &self,

@@ -31,8 +31,9 @@ mod rooms;
 pub(crate) use catch_up::Backoff;
 pub use rooms::Rooms;
 
-/// Reads for replays under way at once: bounds both their memory and what a crowd that comes back asks of the broker.
-const CONCURRENT_REPLAY_READS: usize = 64;
+/// Reads for clients under way at once, and as many for rooms that missed something, which aren't to wait behind a crowd that comes back. Bounds
+/// their memory, [`MAX_READ_BYTES`](crate::broker::MAX_READ_BYTES) each, and what is asked of the broker.
+const CONCURRENT_READS: usize = 64;
 
 /// The rooms and the calls about them.
 #[derive(Debug)]
@@ -43,7 +44,8 @@ pub struct Hub {
     tracker: TaskTracker,
     /// Ends what would retry for ever.
     stopping: CancellationToken,
-    replay_reads: Semaphore,
+    client_reads: Semaphore,
+    heal_reads: Semaphore,
 }
 
 impl Hub {
@@ -62,7 +64,8 @@ impl Hub {
             metrics,
             tracker,
             stopping: stopping.clone(),
-            replay_reads: Semaphore::new(CONCURRENT_REPLAY_READS),
+            client_reads: Semaphore::new(CONCURRENT_READS),
+            heal_reads: Semaphore::new(CONCURRENT_READS),
         });
         let worker = Arc::clone(&hub);
         hub.tracker
@@ -164,7 +167,7 @@ impl Hub {
         ) == Switch::ReadOn
         {
             let chunk = self
-                .read_for_replay(&room, last_seen)
+                .read_for_replay(&room, last_seen, catch_up::REPLAY_MESSAGES)
                 .await
                 .map_err(|error| unavailable(&error))?;
             let (id, recovered, replayed) = match assess(last_seen, &chunk.state, &policy.retention)

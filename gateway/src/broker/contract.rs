@@ -37,6 +37,8 @@ macro_rules! broker_contract {
             reading_after_a_position_goes_forward_in_pages
             reading_before_a_position_goes_backward_in_pages
             reading_at_the_edges_is_answered
+            a_read_holds_no_more_than_its_bytes_but_one_message_in_any_case
+            many_small_messages_are_read_in_one_go
             pages_neither_skip_nor_double_while_messages_come_and_go
             a_room_keeps_no_more_than_its_maximum
             aged_messages_are_not_read

@@ -2,7 +2,7 @@
 //!
 //! Rooms push from the broker's reading task and never wait; the connection's own task takes. A push that doesn't fit ends the connection as
 //! a slow consumer *before* anything is stored, so that memory stays within the cap. Replays, which can wait, ask for space first and
-//! leave half of the queue to what is live. What all outboxes hold together is the [`Backlog`]'s. It knows neither rooms nor sockets.
+//! leave half of the queue to what is live; what finds none they read again later. What all outboxes hold together is the [`Backlog`]'s. It knows neither rooms nor sockets.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -108,7 +108,14 @@ impl Outbox {
         }
     }
 
-    /// Waits until a frame of this size leaves half of the queue free (or the queue is empty, for frames beyond that).
+    /// Whether a frame of this size leaves half of the queue free, or is alone in it.
+    pub fn takes(&self, size: usize) -> bool {
+        let queue = self.queue.lock();
+        queue.closing.is_none() && (queue.bytes == 0 || queue.bytes + size <= self.cap / 2)
+    }
+
+    /// Waits until the queue [takes](Self::takes) a frame of this size and so many more that reading them pays: until a quarter of the queue is
+    /// left, at most.
     pub async fn reserve(&self, size: usize) -> Result<(), Closed> {
         loop {
             let notified = self.space.notified();
@@ -117,7 +124,8 @@ impl Outbox {
                 if queue.closing.is_some() {
                     return Err(Closed);
                 }
-                if queue.bytes + size <= self.cap / 2 || queue.bytes == 0 {
+                let most = (self.cap / 4).min((self.cap / 2).saturating_sub(size));
+                if queue.bytes <= most {
                     return Ok(());
                 }
             }
@@ -280,12 +288,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_replay_waits_until_half_of_the_queue_is_free() {
+    async fn a_replay_fills_half_of_the_queue_and_goes_on_below_a_quarter() {
         let size = frame().len();
-        let outbox = Arc::new(Outbox::new(size * 4, backlog()));
+        let outbox = Arc::new(Outbox::new(size * 8, backlog()));
         outbox.reserve(size).await.unwrap();
-        outbox.push(frame()).unwrap();
-        outbox.push(frame()).unwrap();
+        for _ in 0..4 {
+            assert!(outbox.takes(size));
+            outbox.push(frame()).unwrap();
+        }
+        assert!(!outbox.takes(size));
         assert!(!outbox.has_space(size));
         let waiting = tokio::spawn({
             let outbox = Arc::clone(&outbox);
@@ -293,9 +304,27 @@ mod tests {
         });
         tokio::time::sleep(Duration::from_mins(1)).await;
         assert!(!waiting.is_finished());
-        let taken = take(&outbox).0;
-        outbox.written(1, taken[0].frame.len());
+        take(&outbox);
+        outbox.written(1, size);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert!(outbox.takes(size) && !waiting.is_finished());
+        outbox.written(1, size);
         assert_eq!(waiting.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_frame_past_half_of_the_queue_goes_alone() {
+        let outbox = Outbox::new(frame().len() * 3, backlog());
+        let large = frame().len() * 2;
+        outbox.reserve(large).await.unwrap();
+        assert!(outbox.takes(large));
+        outbox.push(frame()).unwrap();
+        assert!(!outbox.takes(large));
+        let (reserved, ()) = tokio::join!(outbox.reserve(large), async {
+            take(&outbox);
+            outbox.written(1, frame().len());
+        });
+        assert_eq!(reserved, Ok(()));
     }
 
     #[tokio::test]

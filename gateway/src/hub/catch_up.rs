@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
+use rotunda_crds::RoomName;
 
 use super::Hub;
-use crate::broker::{BrokerError, Chunk, Range};
+use crate::broker::{BrokerError, Chunk, Range, Retention};
 use crate::connection::Connection;
 use crate::dialect::{CloseReason, event};
 use crate::ids::Position;
 use crate::recovery::{Step, merge};
 use crate::room::{Caught, Room, Switch};
 
-/// Messages in one read of a replay, and bytes of it that are kept in memory; the rest is read again when the client has come that far.
-const REPLAY_MESSAGES: usize = 64;
-const REPLAY_BYTES: usize = 256 * 1024;
+/// Messages in one read of a replay.
+pub(super) const REPLAY_MESSAGES: usize = 64;
 
 /// Messages in one read for healing.
 const HEAL_MESSAGES: usize = 256;
@@ -37,7 +37,9 @@ impl Hub {
             if room.is_empty() {
                 return;
             }
-            match self
+            // Never closed. Held until all that was read has been told.
+            let permit = self.heal_reads.acquire().await;
+            let read = self
                 .broker
                 .read(
                     &room.name,
@@ -45,13 +47,13 @@ impl Hub {
                     HEAL_MESSAGES,
                     room.policy().retention,
                 )
-                .await
-            {
-                Ok(chunk) => match room.heal(chunk, &self.metrics) {
-                    Caught::Up => return,
-                    Caught::More { progressed: true } => backoff = Backoff::default(),
-                    Caught::More { progressed: false } => backoff.wait().await,
-                },
+                .await;
+            let healed = read.map(|chunk| room.heal(chunk, &self.metrics));
+            drop(permit);
+            match healed {
+                Ok(Caught::Up) => return,
+                Ok(Caught::More { progressed: true }) => backoff = Backoff::default(),
+                Ok(Caught::More { progressed: false }) => backoff.wait().await,
                 Err(error) => {
                     tracing::warn!(room = %room.name, %error, "a room that missed something can't be read");
                     backoff.wait().await;
@@ -60,27 +62,34 @@ impl Hub {
         }
     }
 
+    /// Reads for one client: a page of history, or a part of a replay.
+    pub(crate) async fn read(
+        &self,
+        room: &RoomName,
+        range: Range,
+        limit: usize,
+        retention: Retention,
+    ) -> Result<Chunk, BrokerError> {
+        // Never closed.
+        let _permit = self.client_reads.acquire().await;
+        self.broker.read(room, range, limit, retention).await
+    }
+
     pub(super) async fn read_for_replay(
         &self,
         room: &Room,
         after: Position,
+        limit: usize,
     ) -> Result<Chunk, BrokerError> {
-        // Never closed.
-        let permit = self.replay_reads.acquire().await;
-        let chunk = self
-            .broker
-            .read(
-                &room.name,
-                Range::After(after),
-                REPLAY_MESSAGES,
-                room.policy().retention,
-            )
-            .await;
-        drop(permit);
-        chunk.map(bounded)
+        let retention = room.policy().retention;
+        self.read(&room.name, Range::After(after), limit, retention)
+            .await
     }
 
     /// Sends the past to one connection as its outbox drains, and switches it to the live stream when it has caught up.
+    ///
+    /// Between two reads it holds nothing: what finds no space is thrown away and read again, so that however many clients are slow, what waits for
+    /// them is in their outboxes, and counted there.
     pub(super) async fn replay(
         &self,
         room: Arc<Room>,
@@ -92,31 +101,51 @@ impl Hub {
         let outbox = &connection.outbox;
         let (mut cursor, mut chunk) = (from, first);
         let mut backoff = Backoff::default();
+        let mut limit = REPLAY_MESSAGES;
         loop {
             let before = cursor;
             let more = chunk.more;
             let (steps, next) = merge(cursor, chunk, &room.policy().retention);
+            let mut sent = 0;
+            let mut waits_for = None;
             for step in steps {
-                let frame = match step {
-                    Step::Message(message) => event::message(&room.name, &message),
+                let mut gap = None;
+                let (frame, leads_to) = match step {
+                    Step::Message(message) => {
+                        (event::message(&room.name, &message), message.position)
+                    }
                     Step::Gap {
                         after,
                         next,
                         reason,
                     } => {
-                        self.metrics.gap(reason);
-                        event::gap(&room.name, after, next, reason)
+                        gap = Some(reason);
+                        (event::gap(&room.name, after, next, reason), next)
                     }
                 };
-                if outbox.reserve(frame.len()).await.is_err()
-                    || !room.is_replaying(connection.id, ticket)
-                    || outbox.push(frame).is_err()
-                {
+                if !outbox.takes(frame.len()) {
+                    waits_for = Some(frame.len());
+                    break;
+                }
+                if !room.is_replaying(connection.id, ticket) || outbox.push(frame).is_err() {
                     return;
                 }
+                if let Some(reason) = gap {
+                    self.metrics.gap(reason);
+                }
+                (cursor, sent) = (leads_to, sent + 1);
             }
-            cursor = next;
-            if !more {
+            if let Some(size) = waits_for {
+                // About as much as found space this time will the next time.
+                limit = sent.clamp(1, REPLAY_MESSAGES);
+                if outbox.reserve(size).await.is_err() {
+                    return;
+                }
+            } else {
+                limit = (2 * limit).min(REPLAY_MESSAGES);
+                cursor = next;
+            }
+            if waits_for.is_none() && !more {
                 match room.end_replay(connection.id, ticket, cursor) {
                     Switch::Live | Switch::Gone => return,
                     // The room is ahead of what was read: nothing new comes from reading at once again.
@@ -126,7 +155,7 @@ impl Hub {
             }
             let mut attempts = 0;
             chunk = loop {
-                match self.read_for_replay(&room, cursor).await {
+                match self.read_for_replay(&room, cursor, limit).await {
                     Ok(chunk) => break chunk,
                     Err(error) if attempts < REPLAY_ATTEMPTS => {
                         tracing::debug!(room = %room.name, %error, "a replay waits for the broker");
@@ -138,22 +167,6 @@ impl Hub {
             };
         }
     }
-}
-
-/// Keeps as much of a chunk as may stay in memory while a slow client takes it.
-fn bounded(mut chunk: Chunk) -> Chunk {
-    let mut bytes = 0;
-    let keep = chunk.messages.iter().take_while(|message| {
-        let first = bytes == 0;
-        bytes += message.body.len() + 1;
-        first || bytes <= REPLAY_BYTES
-    });
-    let keep = keep.count();
-    if keep < chunk.messages.len() {
-        chunk.messages.truncate(keep);
-        chunk.more = true;
-    }
-    chunk
 }
 
 /// Waits longer each time, with jitter.

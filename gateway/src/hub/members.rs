@@ -126,7 +126,7 @@ impl Hub {
                 return;
             };
             // Never closed.
-            let permit = self.replay_reads.acquire().await;
+            let permit = self.client_reads.acquire().await;
             let read = self.broker.members(&room.name, names.max(1)).await;
             drop(permit);
             match read {

@@ -249,6 +249,10 @@ async fn a_long_replay_is_read_as_the_outbox_drains_and_never_trips_its_cap() {
     let mut alice = joined(&gateway, "alice", Some(at(1, 0))).await;
     settled().await;
     assert!(alice.connection.outbox.bytes() <= 1000);
+    // What found no space isn't kept: reading goes on when there is space, and not before.
+    assert!(!broker.calls(&["read"]).is_empty());
+    settled().await;
+    assert_eq!(broker.calls(&["read"]), [] as [String; 0]);
     // More comes while the replay is on.
     broker.say("lobby", 300);
     let story = alice.story(1301).await;

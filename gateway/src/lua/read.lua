@@ -2,7 +2,7 @@
 --
 -- KEYS  log, top
 -- ARGV  1 replid of the primary  2 first id  3 last id  4 'up' or 'down'  5 most messages given
---       6 most messages kept  7 most milliseconds kept
+--       6 most messages kept  7 most milliseconds kept  8 most bytes given, unless the first message has more
 -- Gives {last id ever, end of the previous epoch or '', 1 if nothing was lost at that end, oldest id or '', the same again if that is a deletion or '', 1 if
 -- there is more, entries}; or nil if the epoch has to be opened first.
 
@@ -24,26 +24,39 @@ end
 
 local head = trim(log, ARGV[6], ARGV[7])
 
--- A deletion takes out all before it, so only the oldest entry can be one. It is no message: one more is asked for.
+-- A deletion takes out all before it, so only the oldest entry can be one. It is no message.
 local deleted = ''
 if head and head[2][3] == 'd1' then
   deleted = head[1]
 end
 
-local entries
-if ARGV[4] == 'up' then
-  entries = redis.call('XRANGE', log, ARGV[2], ARGV[3], 'COUNT', ARGV[5] + 2)
-else
-  entries = redis.call('XREVRANGE', log, ARGV[3], ARGV[2], 'COUNT', ARGV[5] + 2)
-end
-for i = #entries, 1, -1 do
-  if entries[i][1] == deleted then
-    table.remove(entries, i)
+-- Read in parts, so that what isn't given isn't held here either.
+local most, most_bytes = tonumber(ARGV[5]), tonumber(ARGV[8])
+local part = math.min(most + 2, 64)
+local first, final = ARGV[2], ARGV[3]
+local entries, bytes, more = {}, 0, 0
+repeat
+  local read
+  if ARGV[4] == 'up' then
+    read = redis.call('XRANGE', log, first, final, 'COUNT', part)
+  else
+    read = redis.call('XREVRANGE', log, final, first, 'COUNT', part)
   end
-end
-local more = 0
-while #entries > tonumber(ARGV[5]) do
-  more = 1
-  table.remove(entries)
-end
+  for _, entry in ipairs(read) do
+    if entry[1] ~= deleted then
+      for _, field in ipairs(entry[2]) do
+        bytes = bytes + #field
+      end
+      if #entries == most or (#entries > 0 and bytes > most_bytes) then
+        more = 1
+        break
+      end
+      entries[#entries + 1] = entry
+    end
+  end
+  if #read > 0 then
+    local beyond = '(' .. read[#read][1]
+    if ARGV[4] == 'up' then first = beyond else final = beyond end
+  end
+until more == 1 or #read < part
 return {last, known[3] or '', known[3] and known[4] == known[3] and 1 or 0, head and head[1] or '', deleted, more, entries}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Publication, Range, Retention};
+use super::super::{MAX_READ_BYTES, Publication, Range, Retention};
 use super::{
     Gateway, RETENTION, bodies, eventually_async, numbers, publication, publish_numbers, some_room,
 };
@@ -81,6 +81,73 @@ pub(crate) async fn reading_before_a_position_goes_backward_in_pages(gateway: &G
         .expect("reads");
     assert_eq!(bodies(&first.messages), numbers(1..=2));
     assert!(!first.more);
+}
+
+pub(crate) async fn a_read_holds_no_more_than_its_bytes_but_one_message_in_any_case(
+    gateway: &Gateway,
+) {
+    let room = some_room();
+    let large = "x".repeat(MAX_READ_BYTES + 1);
+    let small = "y".repeat(MAX_READ_BYTES * 2 / 5);
+    let mut positions = Vec::new();
+    for body in [&small, &small, &small, &large, &small] {
+        let published = gateway.broker.publish(&room, publication(body)).await;
+        positions.push(published.expect("publishes").position);
+    }
+    let read = async |range| {
+        let chunk = gateway.broker.read(&room, range, 100, RETENTION).await;
+        let chunk = chunk.expect("reads");
+        let read: Vec<_> = chunk
+            .messages
+            .iter()
+            .map(|message| message.position)
+            .collect();
+        (read, chunk.more)
+    };
+    let start = Position::new(positions[0].epoch.0, 0);
+    for (range, expected, more) in [
+        (Range::After(start), &positions[..2], true),
+        (Range::After(positions[1]), &positions[2..3], true),
+        (Range::After(positions[2]), &positions[3..4], true),
+        (Range::After(positions[3]), &positions[4..], false),
+        (Range::Latest, &positions[4..], true),
+        (Range::Before(positions[4]), &positions[3..4], true),
+        (Range::Before(positions[3]), &positions[1..3], true),
+        (Range::Before(positions[1]), &positions[..1], false),
+    ] {
+        assert_eq!(read(range).await, (expected.to_vec(), more), "{range:?}");
+    }
+    // A page that was cut says where it goes on.
+    let query = PageQuery {
+        after: None,
+        before: None,
+        order: Some(Order::OldestFirst),
+        limit: 100,
+    };
+    let chunk = gateway
+        .broker
+        .read(&room, query.range(), query.limit, RETENTION);
+    let page = query.page(chunk.await.expect("reads"), &RETENTION);
+    assert_eq!((page.messages.len(), page.next), (2, Some(positions[1])));
+}
+
+pub(crate) async fn many_small_messages_are_read_in_one_go(gateway: &Gateway) {
+    let room = some_room();
+    let positions = publish_numbers(gateway, &room, 1..=200).await;
+    let start = Position::new(positions[0].epoch.0, 0);
+    for (range, limit, expected, more) in [
+        (Range::After(start), 200, 1..=200, false),
+        (Range::After(start), 199, 1..=199, true),
+        (Range::After(positions[9]), 64, 11..=74, true),
+        (Range::Latest, 150, 51..=200, true),
+        (Range::Before(positions[129]), 128, 2..=129, true),
+        (Range::Before(positions[129]), 129, 1..=129, false),
+    ] {
+        let chunk = gateway.broker.read(&room, range, limit, RETENTION).await;
+        let chunk = chunk.expect("reads");
+        assert_eq!(bodies(&chunk.messages), numbers(expected), "{range:?}");
+        assert_eq!(chunk.more, more, "{range:?} {limit}");
+    }
 }
 
 pub(crate) async fn reading_at_the_edges_is_answered(gateway: &Gateway) {

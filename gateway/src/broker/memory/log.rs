@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::super::millis;
-use super::super::{Chunk, LogState, Message, Range, Retention};
+use super::super::{Chunk, LogState, MAX_READ_BYTES, Message, Range, Retention};
 use crate::ids::Position;
 
 pub(super) struct Log {
@@ -52,18 +52,18 @@ impl Log {
                 let from = self
                     .messages
                     .partition_point(|message| message.position <= position);
-                (from, self.messages.len().min(from + limit))
+                (from, from + within(self.messages.range(from..), limit))
             }
             Range::Before(position) => {
                 let to = self
                     .messages
                     .partition_point(|message| message.position < position);
-                (to.saturating_sub(limit), to)
+                (to - within(self.messages.range(..to).rev(), limit), to)
             }
-            Range::Latest => (
-                self.messages.len().saturating_sub(limit),
-                self.messages.len(),
-            ),
+            Range::Latest => {
+                let to = self.messages.len();
+                (to - within(self.messages.iter().rev(), limit), to)
+            }
         };
         let more = match range {
             Range::After(_) => to < self.messages.len(),
@@ -129,4 +129,17 @@ impl Log {
             deleted,
         }
     }
+}
+
+/// How many of these one read may give.
+fn within<'a>(messages: impl Iterator<Item = &'a Message>, limit: usize) -> usize {
+    let mut bytes = 0;
+    let fitting = messages
+        .take(limit)
+        .enumerate()
+        .take_while(|(index, message)| {
+            bytes += message.body.len();
+            *index == 0 || bytes <= MAX_READ_BYTES
+        });
+    fitting.count()
 }

@@ -5,7 +5,7 @@ use rotunda_crds::RoomName;
 use tokio::time::Instant;
 
 use super::super::{
-    BrokerError, Chunk, LogState, MAX_READ, PreviousEpoch, Range, Retention, millis,
+    BrokerError, Chunk, LogState, MAX_READ, MAX_READ_BYTES, PreviousEpoch, Range, Retention, millis,
 };
 use super::Engine;
 use super::call::Call;
@@ -65,7 +65,8 @@ impl Engine {
             .arg(direction)
             .arg(limit)
             .arg(retention.max_messages.max(1))
-            .arg(millis(retention.max_age).min(i64::MAX as u64));
+            .arg(millis(retention.max_age).min(i64::MAX as u64))
+            .arg(MAX_READ_BYTES);
         let call = Call::of(slot, &command, &READ);
         self.pool.call(call).await
     }
