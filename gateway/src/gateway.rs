@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +16,7 @@ use crate::connection::backlog::{Backlog, shed};
 use crate::connection::registry::Registry;
 use crate::connection::{Connection, Transport};
 use crate::control::{self, Control};
-use crate::dialect::{CloseReason, event};
+use crate::dialect::{CloseReason, ErrorCode, Failure, event};
 use crate::http::limits::UserLimits;
 use crate::hub::{Hub, Rooms};
 use crate::ids::UserId;
@@ -38,7 +39,7 @@ pub struct Gateway {
     settings: RwLock<Arc<Settings>>,
     pub hub: Arc<Hub>,
     pub registry: Arc<Registry>,
-    /// What waits in all outboxes.
+    /// What waits for all clients.
     pub backlog: Arc<Backlog>,
     pub metrics: Arc<Metrics>,
     pub counters: PublishCounters,
@@ -62,7 +63,8 @@ impl Gateway {
     ) -> Arc<Self> {
         let tracker = TaskTracker::new();
         let stopping = CancellationToken::new();
-        let (rooms, todo) = Rooms::new(Arc::clone(&metrics));
+        let backlog = Backlog::new(metrics.outbox_bytes.clone());
+        let (rooms, todo) = Rooms::new(Arc::clone(&metrics), Arc::clone(&backlog));
         let broker = broker(Arc::clone(&rooms));
         let hub = Hub::start(
             rooms,
@@ -73,7 +75,6 @@ impl Gateway {
             stopping.clone(),
         );
         let registry = Arc::new(Registry::default());
-        let backlog = Backlog::new(metrics.outbox_bytes.clone());
         if let Some(limit) = memory::limit() {
             backlog.set_cap(limit / BACKLOG_SHARE);
         }
@@ -160,6 +161,17 @@ impl Gateway {
     /// Whether there are as many connections as the gateway takes.
     pub fn is_full(&self) -> bool {
         self.registry.count() >= self.settings().config.max_connections as usize
+    }
+
+    /// Counts an answer with what waits for all clients, until it has been written.
+    pub fn hold_answer(&self, body: Bytes) -> Result<Bytes, Failure> {
+        self.backlog.hold_bytes(body).ok_or_else(|| Failure {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Failure::new(
+                ErrorCode::Unavailable,
+                "too much waits for clients that read slowly; try again",
+            )
+        })
     }
 
     /// Takes a new connection in.

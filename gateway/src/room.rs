@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rotunda_crds::RoomName;
 
 use crate::broker::{Chunk, Event, Leave};
-use crate::connection::Connection;
+use crate::connection::{Backlog, Connection};
 use crate::dialect::{Frame, event};
 use crate::ids::{ConnectionId, Position, UserId};
 use crate::metrics::Metrics;
@@ -79,9 +79,10 @@ pub enum Switch {
 pub struct Retired;
 
 impl Room {
-    pub fn new(name: RoomName, policy: Arc<Policy>) -> Self {
+    pub fn new(name: RoomName, policy: Arc<Policy>, backlog: Arc<Backlog>) -> Self {
         let state = State {
             policy,
+            backlog,
             subscribers: HashMap::new(),
             progress: Progress::Cold,
             recent: Recent::default(),

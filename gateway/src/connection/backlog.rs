@@ -4,11 +4,15 @@
 //! the largest as slow consumers. Should pushes be faster than that, those past an eighth more fail at once, but for connections with so
 //! little in line that all of them together stay within another eighth: nobody is cut off for what others don't read. So the cap and a quarter is
 //! never passed.
+//!
+//! What waits elsewhere counts too, by [`hold`](Backlog::hold): messages of rooms that heal, and answers on their way to slow readers. It has a part
+//! of the cap, and is refused past it: it can be had again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
@@ -20,11 +24,16 @@ use crate::dialect::CloseReason;
 const LETTING_GO: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(10);
 
+/// What waits elsewhere than in outboxes may take this part of the cap.
+const ELSEWHERE_SHARE: i64 = 4;
+
 /// The bytes in all outboxes, and how many there may be.
 #[derive(Debug)]
 pub struct Backlog {
     /// Also the metric `outbox_bytes`.
     held: Gauge,
+    /// The part of it that isn't in outboxes.
+    elsewhere: AtomicI64,
     cap: AtomicI64,
     outboxes: AtomicUsize,
     crowded: Notify,
@@ -35,6 +44,7 @@ impl Backlog {
     pub fn new(held: Gauge) -> Arc<Self> {
         Arc::new(Self {
             held,
+            elsewhere: AtomicI64::new(0),
             cap: AtomicI64::new(i64::MAX),
             outboxes: AtomicUsize::new(0),
             crowded: Notify::new(),
@@ -81,6 +91,28 @@ impl Backlog {
         self.held.dec_by(as_gauge(bytes));
     }
 
+    /// Counts bytes that wait elsewhere than in an outbox, for as long as what is returned lives. `None` when they would be too many.
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        let cap = self.cap.load(Ordering::Relaxed);
+        let more = as_gauge(bytes);
+        let elsewhere = self.elsewhere.fetch_add(more, Ordering::Relaxed) + more;
+        if elsewhere > cap / ELSEWHERE_SHARE || self.held().saturating_add(more) > cap {
+            self.elsewhere.fetch_sub(more, Ordering::Relaxed);
+            return None;
+        }
+        self.held.inc_by(more);
+        Some(Held {
+            backlog: Arc::clone(self),
+            bytes,
+        })
+    }
+
+    /// As [`hold`](Self::hold), for as long as anyone has the bytes.
+    pub fn hold_bytes(self: &Arc<Self>, bytes: Bytes) -> Option<Bytes> {
+        let held = self.hold(bytes.len())?;
+        Some(Bytes::from_owner(HeldBytes { bytes, _held: held }))
+    }
+
     pub(super) fn opened(&self) {
         self.outboxes.fetch_add(1, Ordering::Relaxed);
     }
@@ -98,6 +130,32 @@ impl Backlog {
         } else {
             0
         }
+    }
+}
+
+/// Bytes that count with those in outboxes until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    backlog: Arc<Backlog>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let bytes = as_gauge(self.bytes);
+        self.backlog.elsewhere.fetch_sub(bytes, Ordering::Relaxed);
+        self.backlog.subtract(self.bytes);
+    }
+}
+
+struct HeldBytes {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

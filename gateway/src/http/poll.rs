@@ -76,10 +76,11 @@ async fn try_poll(
     };
     seat.leave(reason);
     let answer = answer?;
+    let body = gateway.hold_answer(encode(&answer))?;
     let delivered = answer.events.len() as u64;
     let metrics = gateway.metrics.of(Transport::Poll);
     metrics.messages_delivered.inc_by(delivered);
-    Ok(json(encode(&answer)))
+    Ok(json(body))
 }
 
 fn wait(uri: &Uri) -> Result<Duration, Failure> {

@@ -149,7 +149,9 @@ async fn history(
         limit,
     )?;
     let page = actions::history(&port.gateway, caller.actor(None), &room, &query).await?;
-    let body = event::history_page(&page);
+    let body = port
+        .gateway
+        .hold_answer(event::history_page(&page).into())?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 

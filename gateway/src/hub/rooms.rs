@@ -9,7 +9,7 @@ use rotunda_crds::RoomName;
 use tokio::sync::{Notify, mpsc};
 
 use crate::broker::{Event, RoomEvents};
-use crate::connection::Connection;
+use crate::connection::{Backlog, Connection};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::room::{Room, Todo};
@@ -22,6 +22,7 @@ pub struct Rooms {
     shards: [RwLock<HashMap<RoomName, Arc<Room>>>; SHARDS],
     hasher: RandomState,
     metrics: Arc<Metrics>,
+    backlog: Arc<Backlog>,
     /// Unbounded, yet never longer than three times the number of rooms: each asks for one healing, one flush and one reading of its members at a
     /// time.
     todo: mpsc::UnboundedSender<(Arc<Room>, Todo)>,
@@ -29,13 +30,17 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// The map, and what its rooms want done.
-    pub fn new(metrics: Arc<Metrics>) -> (Arc<Self>, mpsc::UnboundedReceiver<(Arc<Room>, Todo)>) {
+    /// The map, and what its rooms want done. What rooms that heal hold back counts in `backlog`.
+    pub fn new(
+        metrics: Arc<Metrics>,
+        backlog: Arc<Backlog>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<(Arc<Room>, Todo)>) {
         let (todo, wanted) = mpsc::unbounded_channel();
         let rooms = Self {
             shards: Default::default(),
             hasher: RandomState::new(),
             metrics,
+            backlog,
             todo,
             orders: Notify::new(),
         };
@@ -73,7 +78,11 @@ impl Rooms {
         let mut shard = self.shard(name).write();
         let room = shard.entry(name.clone()).or_insert_with(|| {
             self.metrics.rooms.inc();
-            Arc::new(Room::new(name.clone(), Arc::clone(policy)))
+            Arc::new(Room::new(
+                name.clone(),
+                Arc::clone(policy),
+                Arc::clone(&self.backlog),
+            ))
         });
         Arc::clone(room)
     }

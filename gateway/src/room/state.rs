@@ -12,6 +12,7 @@ use super::recent::Recent;
 use super::{Caught, Switch, Todo};
 use crate::broker::{LogState, Members, Message, PresenceChange};
 use crate::connection::Connection;
+use crate::connection::backlog::{Backlog, Held};
 use crate::dialect::{Frame, GapReason, event};
 use crate::ids::{ConnectionId, Position};
 use crate::metrics::Metrics;
@@ -19,13 +20,19 @@ use crate::policy::Policy;
 use crate::presence::LocalUsers;
 use crate::recovery::{Verdict, assess};
 
-/// What may wait while a hole is being read: past it everything waiting is thrown away and read instead.
+/// What may wait in one room while a hole is being read; and in all rooms together no more than the backlog takes. Past it everything waiting is thrown
+/// away and read instead.
 const MAX_BUFFERED_MESSAGES: usize = 512;
 const MAX_BUFFERED_BYTES: usize = 1024 * 1024;
+
+/// What a waiting message takes beside its bytes.
+const PLACE: usize = size_of::<(Message, Held)>();
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) policy: Arc<Policy>,
+    /// Where what waits while a hole is being read is counted, over all rooms.
+    pub(super) backlog: Arc<Backlog>,
     pub(super) subscribers: HashMap<ConnectionId, Subscriber>,
     pub(super) progress: Progress,
     /// What was told lately; kept only while someone replays.
@@ -90,22 +97,23 @@ pub(super) enum Progress {
 
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
-    pub(super) messages: VecDeque<Message>,
+    messages: VecDeque<(Message, Held)>,
     pub(super) bytes: usize,
     /// Read again after the current read, whatever it gives.
     pub(super) again: bool,
 }
 
 impl Buffer {
-    fn push(&mut self, message: Message) {
-        if self.messages.len() >= MAX_BUFFERED_MESSAGES
-            || self.bytes + message.body.len() > MAX_BUFFERED_BYTES
-        {
+    fn push(&mut self, message: Message, backlog: &Arc<Backlog>) {
+        let bytes = message.body.len();
+        let fits =
+            self.messages.len() < MAX_BUFFERED_MESSAGES && self.bytes + bytes <= MAX_BUFFERED_BYTES;
+        if let Some(held) = fits.then(|| backlog.hold(bytes + PLACE)).flatten() {
+            self.bytes += bytes;
+            self.messages.push_back((message, held));
+        } else {
             *self = Self::default();
             self.again = true;
-        } else {
-            self.bytes += message.body.len();
-            self.messages.push_back(message);
         }
     }
 }
@@ -155,7 +163,7 @@ impl State {
         match &mut self.progress {
             Progress::Cold => Todo::Nothing,
             Progress::Catching { buffer, .. } => {
-                buffer.push(message);
+                buffer.push(message, &self.backlog);
                 Todo::Nothing
             }
             Progress::Live { last } if message.position <= *last => Todo::Nothing,
@@ -168,7 +176,7 @@ impl State {
                 let mut buffer = Buffer::default();
                 let last = Some(*last);
                 tracing::debug!(room = %name, position = %message.position, "hole in the stream");
-                buffer.push(message);
+                buffer.push(message, &self.backlog);
                 self.progress = Progress::Catching { last, buffer };
                 Todo::Heal
             }
@@ -205,12 +213,12 @@ impl State {
         let mut again = waiting.again;
         let mut told = false;
         let mut rest = waiting.messages;
-        while let Some(message) = rest.front() {
+        while let Some((message, _)) = rest.front() {
             if message.position > last && message.position != last.next() {
                 again = true;
                 break;
             }
-            if let Some(message) = rest.pop_front()
+            if let Some((message, _held)) = rest.pop_front()
                 && message.position > last
             {
                 last = message.position;

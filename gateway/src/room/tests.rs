@@ -14,6 +14,7 @@ use crate::gateway::Gateway;
 use crate::ids::{Epoch, Position};
 use crate::testing::{Client, End, FakeBroker, at, config, gateway, room};
 
+mod held_back;
 mod phases;
 
 const MEMBERS: usize = 4;

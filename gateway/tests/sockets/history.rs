@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::gateway::{API_KEY, TestGateway, config};
+use crate::gateway::{API_KEY, TestGateway, config, eventually};
 
 async fn filled(count: u32, keep: u32) -> (TestGateway, Vec<String>) {
     let mut config = config(&["lobby"]);
@@ -140,4 +140,66 @@ async fn what_is_no_page_is_refused_with_what_to_write() {
         assert_eq!(answer.error(), (400, code.to_owned()), "{query}");
         assert!(answer.text.contains(part), "{query}: {}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn a_page_of_large_messages_is_shorter_and_says_where_to_go_on() {
+    let mut config = config(&["lobby"]);
+    config.limits.messages_per_second = 0;
+    let gateway = TestGateway::start(config);
+    let text = "x".repeat(60_000);
+    for n in 0..20 {
+        gateway
+            .publish("bob", "lobby", &format!("[{n},\"{text}\"]"))
+            .await;
+    }
+    let mut alice = gateway.connect("alice", "").await;
+    let (mut told, mut pages, mut after) = (Vec::new(), 0, None);
+    loop {
+        // By turns over HTTP and on the WebSocket, where a page has to fit the queue.
+        let page = if pages % 2 == 0 {
+            let after = after.as_deref().unwrap_or_default();
+            page(&gateway, &format!("order=asc&limit=1000&after={after}")).await
+        } else {
+            let ask = json!({ "type": "history", "room": "lobby", "order": "asc", "limit": 1000, "after": after });
+            alice.ask(ask).await
+        };
+        pages += 1;
+        let messages = page["messages"].as_array().unwrap();
+        assert!((1..=4).contains(&messages.len()), "{}", messages.len());
+        told.extend(messages.iter().map(|message| message["data"][0].clone()));
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!(told, (0..20).map(|n| json!(n)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn answers_that_would_be_too_much_together_are_refused_for_a_moment() {
+    let mut config = config(&["lobby"]);
+    config.limits.messages_per_second = 0;
+    let gateway = TestGateway::start(config);
+    let text = "x".repeat(60_000);
+    for _ in 0..4 {
+        gateway
+            .publish("bob", "lobby", &format!("\"{text}\""))
+            .await;
+    }
+    let history = "GET /v1/rooms/lobby/messages";
+    let poll = "GET /v1/poll?room=lobby&wait=0&last_seen_id=1-1";
+    // A quarter of it is less than the page.
+    gateway.gateway.backlog.set_cap(400_000);
+    for request in [history, poll] {
+        let refused = gateway.http("alice", request, "").await;
+        assert_eq!(refused.error(), (503, "unavailable".to_owned()));
+        assert_eq!(refused.header("retry-after").as_deref(), Some("1"));
+    }
+    gateway.gateway.backlog.set_cap(4_000_000);
+    for request in [history, poll] {
+        let answer = gateway.http("alice", request, "").await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    eventually(async || gateway.gateway.backlog.held() == 0).await;
 }

@@ -123,3 +123,29 @@ proptest! {
         prop_assert_eq!(backlog.held(), 0);
     }
 }
+
+#[test]
+fn what_waits_elsewhere_counts_and_is_refused_past_its_part() {
+    let backlog = capped(100_000);
+    let one = backlog.hold(20_000).unwrap();
+    let answer = backlog.hold_bytes(vec![b'x'; 5_000].into()).unwrap();
+    assert_eq!(backlog.held(), 25_000);
+    assert!(backlog.hold(1).is_none(), "a quarter is the most");
+    let part = answer.slice(..10);
+    drop((one, answer));
+    assert_eq!(backlog.held(), 5_000, "somebody still reads it");
+    drop(part);
+    assert_eq!(backlog.held(), 0);
+    assert!(backlog.hold(25_000).is_some());
+    assert_eq!(backlog.held(), 0);
+}
+
+#[test]
+fn what_waits_elsewhere_has_no_place_where_outboxes_are_full() {
+    let (backlog, registry) = (capped(100_000), Registry::default());
+    let connection = connect(&backlog, &registry);
+    connection.outbox.push(frame(95_000)).unwrap();
+    assert!(backlog.hold(10_000).is_none());
+    assert!(backlog.hold(1_000).is_some());
+    assert!(backlog.held() > 95_000 && backlog.held() < 96_000);
+}

@@ -67,10 +67,10 @@ async fn the_diagram_of_the_protocol_shows_the_phases_and_how_one_follows_the_ot
     let policy = settings.policies.of(&room("lobby")).unwrap();
     let mut follows = BTreeSet::new();
     for life in LIVES {
-        let lobby = Room::new(room("lobby"), Arc::clone(policy));
+        let backlog = Backlog::new(Gauge::default());
+        let lobby = Room::new(room("lobby"), Arc::clone(policy), Arc::clone(&backlog));
         lobby.begin_activation();
         lobby.activated(at(1, 0));
-        let backlog = Backlog::new(Gauge::default());
         let connection =
             Connection::new(Identity::anonymous(), Transport::WebSocket, 1000, backlog);
         let mut ticket = 0;
