@@ -37,7 +37,7 @@ generate: build ## Write what is generated: CRD manifests, their reference, the 
 .PHONY: test
 
 # The consistency test for a minute here: with what comes before and after the faults, a minute and a half.
-test: export TORTURE_SECONDS ?= 60
+test: export TORTURE_SECONDS ?= 75
 test: setup ## Everything CI runs, end to end, with what it needs installed first
 	@scripts/steps format lint build unit torture fuzz drift docs chart e2e
 

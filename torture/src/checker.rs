@@ -42,7 +42,8 @@ pub enum Kind {
     WrongId,
     /// A gap by failover that leads past messages which are still there.
     Skipped,
-    /// A subscriber passed from one epoch to the next without a gap, while others were told that something may be lost there.
+    /// A subscriber passed from one epoch to the next without a gap, while others were told that something may be lost there, or though the
+    /// primary was killed between the two.
     UntoldBorder,
     /// A gap between two epochs, though nothing happened that could have lost anything: a planned failover, or a slot that moved.
     GroundlessGap,

@@ -37,6 +37,7 @@ pub struct History {
     /// `planned`.
     pub unsettled: Vec<Window>,
     pub planned: Vec<Planned>,
+    pub deaths: Vec<Death>,
     /// The wall clock, in milliseconds since 1970, when the run began. Epochs are named by it.
     pub began_unix_ms: u64,
 }
@@ -189,6 +190,14 @@ pub enum Change {
     Failover,
     /// The slot of this room went to another shard.
     Moved(RoomIndex),
+}
+
+/// The primary that had a room was killed: what it alone had is gone, and nobody can prove that it had nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Death {
+    pub room: RoomIndex,
+    /// When it was about to be killed, and when it was gone.
+    pub window: Window,
 }
 
 /// A stretch of time.

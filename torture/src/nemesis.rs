@@ -8,10 +8,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::arena::Arena;
-use crate::history::{Millis, Planned, Window};
+use crate::history::{Death, Millis, Planned, Window};
 use crate::redis::Cluster;
-use schedule::GatewayFault;
 
+pub mod consequences;
 pub mod gateways;
 pub mod redis;
 pub mod schedule;
@@ -35,6 +35,7 @@ pub struct Nemesis {
     /// Of Redis; gateways come on top.
     unsettled: Mutex<Vec<Window>>,
     planned: Mutex<Vec<Planned>>,
+    deaths: Mutex<Vec<Death>>,
 }
 
 impl Nemesis {
@@ -47,32 +48,12 @@ impl Nemesis {
             double_losses: Mutex::default(),
             unsettled: Mutex::default(),
             planned: Mutex::default(),
+            deaths: Mutex::default(),
         })
     }
 
     pub fn done(&self) -> Vec<Done> {
         self.done.lock().clone()
-    }
-
-    /// When even what a replica had may have been lost.
-    pub fn double_losses(&self) -> Vec<Window> {
-        self.double_losses.lock().clone()
-    }
-
-    /// When a new epoch may have begun with something lost, or with no gateway there to prove that nothing is.
-    pub fn unsettled(&self) -> Vec<Window> {
-        let mut windows = self.unsettled.lock().clone();
-        let done = self.done.lock();
-        let gateways = done
-            .iter()
-            .filter(|done| GatewayFault::KINDS.contains(&done.kind));
-        windows.extend(gateways.map(|done| done.window));
-        windows
-    }
-
-    /// What was done to Redis that loses nothing.
-    pub fn planned(&self) -> Vec<Planned> {
-        self.planned.lock().clone()
     }
 
     fn now(&self) -> Millis {

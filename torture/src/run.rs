@@ -151,6 +151,7 @@ async fn torture(options: &Options, seed: u64, workshop: &Arc<Workshop>) -> anyh
         double_losses: nemesis.double_losses(),
         unsettled: nemesis.unsettled(),
         planned: nemesis.planned(),
+        deaths: nemesis.deaths(),
         began_unix_ms: arena.clock.began_unix_ms,
     };
     let verdict = checker::check(&history);

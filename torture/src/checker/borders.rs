@@ -47,24 +47,39 @@ pub(super) fn check(
         }
     }
     let mut counts = Borders::default();
-    for ((room, _, epoch), crossings) in borders {
+    for ((room, before, epoch), crossings) in borders {
         let (told, silent): (Vec<&Crossing>, Vec<&Crossing>) =
             crossings.into_iter().partition(|crossing| crossing.told);
         let opened = ledger.opened(epoch);
         let is_quiet = is_quiet(history, room, opened);
         counts.quiet += usize::from(is_quiet);
+        let begun = ledger.opened(before);
+        let death = history.deaths.iter().find(|death| {
+            death.room == room && begun < death.window.from && death.window.until < opened
+        });
+        if let Some(death) = death {
+            violations.extend(silent.iter().map(|crossing| {
+                let text = format!(
+                    "from {} to {} without a gap, and the primary was killed at {} ms, between the two",
+                    crossing.from, crossing.to, death.window.from
+                );
+                violation(Kind::UntoldBorder, crossing, text)
+            }));
+        }
         let Some(first) = told.first() else {
             counts.proven += 1;
             continue;
         };
         counts.unproven += 1;
-        violations.extend(silent.iter().map(|crossing| {
-            let text = format!(
-                "from {} to {} without a gap, and others were told of one there",
-                crossing.from, crossing.to
-            );
-            violation(Kind::UntoldBorder, crossing, text)
-        }));
+        if death.is_none() {
+            violations.extend(silent.iter().map(|crossing| {
+                let text = format!(
+                    "from {} to {} without a gap, and others were told of one there",
+                    crossing.from, crossing.to
+                );
+                violation(Kind::UntoldBorder, crossing, text)
+            }));
+        }
         if is_quiet {
             let text = format!(
                 "a gap by failover from {} to {}, and nothing but a planned failover or a moved slot was near {opened} ms",

@@ -6,7 +6,7 @@ mod streams;
 
 use super::*;
 use crate::history::{
-    Change, Content, Entry, Event, GapReason, Outcome, Planned, Position, Publication, Room,
+    Change, Content, Death, Entry, Event, GapReason, Outcome, Planned, Position, Publication, Room,
     Stream, Transport, Window,
 };
 

@@ -1,6 +1,5 @@
 //! Harm to Redis.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -8,9 +7,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Nemesis;
+use super::consequences::is_settled;
 use super::schedule::{Lane, RedisFault};
 use crate::arena::name_of;
-use crate::history::{Change, Millis, Planned, RoomIndex, Window};
+use crate::history::{Millis, RoomIndex, Window};
 use crate::redis::shards::{Shard, Shards};
 use crate::redis::{GENEROUS_PUBSUB_LIMIT, PASSWORD, SERVERS, TINY_PUBSUB_LIMIT, eventually};
 
@@ -19,26 +19,6 @@ const RECOVERY_PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long a replica may take to become a primary. After that the old one comes back, whoever it is then.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(20);
-
-/// Whether a fault was one that loses nothing, and nothing else took place beside it: on a busy machine a primary may be taken for dead.
-fn is_settled(fault: RedisFault, before: &Shards, after: &Shards) -> bool {
-    let primaries = |shards: &Shards| -> BTreeSet<usize> {
-        shards.0.iter().map(|shard| shard.primary).collect()
-    };
-    let mut planned = primaries(before);
-    match fault {
-        RedisFault::MoveSlot { .. } => {}
-        RedisFault::Failover { shard } => {
-            let shard = &before.0[shard % before.0.len()];
-            if planned != primaries(after) {
-                planned.remove(&shard.primary);
-                planned.insert(shard.replica);
-            }
-        }
-        _ => return false,
-    }
-    planned == primaries(after)
-}
 
 impl Nemesis {
     /// One fault after the other, each on a cluster that has recovered, until told to stop.
@@ -75,21 +55,6 @@ impl Nemesis {
         Ok(())
     }
 
-    fn note_planned(&self, fault: RedisFault, from: Millis) {
-        let change = match fault {
-            RedisFault::Failover { .. } => Change::Failover,
-            RedisFault::MoveSlot { room, .. } => Change::Moved(room),
-            _ => return,
-        };
-        let until = self.now();
-        let window = Window { from, until };
-        self.planned.lock().push(Planned { window, change });
-    }
-
-    fn note_unsettled(&self, from: Millis, until: Millis) {
-        self.unsettled.lock().push(Window { from, until });
-    }
-
     async fn harm_server(&self, fault: RedisFault, shards: &Shards) -> anyhow::Result<()> {
         let cluster = &self.cluster;
         let shard = |index: usize| &shards.0[index % shards.0.len()];
@@ -98,7 +63,7 @@ impl Nemesis {
                 let Shard {
                     primary, replica, ..
                 } = *shard(index);
-                cluster.kill(primary).await?;
+                self.kill_primary(shard(index)).await?;
                 self.taken_over(replica).await;
                 sleep(down).await;
                 cluster.start_server(primary).await
@@ -106,7 +71,7 @@ impl Nemesis {
             RedisFault::RestartPrimary { shard: index } => {
                 let from = self.now();
                 let primary = shard(index).primary;
-                cluster.kill(primary).await?;
+                self.kill_primary(shard(index)).await?;
                 cluster.start_server(primary).await?;
                 // What it had not written to its file yet is gone, and its replica copies what is there now.
                 self.until_healthy(from).await
@@ -154,7 +119,7 @@ impl Nemesis {
             RedisFault::LoseWrites { shard: index, time } => {
                 self.lose_writes(shard(index), time).await
             }
-            RedisFault::RestartAll { down } => self.restart_all(down).await,
+            RedisFault::RestartAll { down } => self.restart_all(shards, down).await,
         }
     }
 
@@ -304,20 +269,21 @@ impl Nemesis {
             .run(shard.replica, &["CLIENT", "KILL", "TYPE", "master"])
             .await?;
         sleep(time).await;
-        cluster.kill(shard.primary).await?;
+        self.kill_primary(shard).await?;
         self.taken_over(shard.replica).await;
         cluster.run(shard.replica, &password(PASSWORD)).await?;
         cluster.start_server(shard.primary).await
     }
 
-    async fn restart_all(&self, down: Duration) -> anyhow::Result<()> {
+    async fn restart_all(&self, shards: &Shards, down: Duration) -> anyhow::Result<()> {
         let from = self.now();
         let turn = self.gateways_turn.lock().await;
         for which in 0..self.arena.gateways.count() {
             self.arena.gateways.kill(which).await?;
         }
-        for server in 0..SERVERS {
-            self.cluster.kill(server).await?;
+        for shard in &shards.0 {
+            self.kill_primary(shard).await?;
+            self.cluster.kill(shard.replica).await?;
         }
         sleep(down).await;
         for which in 0..self.arena.gateways.count() {
@@ -328,37 +294,5 @@ impl Nemesis {
             self.cluster.start_server(server).await?;
         }
         self.until_healthy(from).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shards(pairs: [(usize, usize); 2]) -> Shards {
-        let shard = |(primary, replica): (usize, usize)| Shard {
-            id: primary.to_string(),
-            primary,
-            replica,
-            slots: vec![(0, 1)],
-        };
-        Shards(pairs.map(shard).to_vec())
-    }
-
-    #[test]
-    fn only_what_was_planned_is_settled() {
-        let before = shards([(0, 2), (1, 3)]);
-        let (first, second) = (shards([(1, 3), (2, 0)]), shards([(0, 2), (3, 1)]));
-        let failover = RedisFault::Failover { shard: 0 };
-        assert!(is_settled(failover, &before, &first));
-        assert!(is_settled(failover, &before, &before));
-        assert!(!is_settled(failover, &before, &second));
-        let moved = RedisFault::MoveSlot {
-            room: RoomIndex(0),
-            onward: 1,
-        };
-        assert!(is_settled(moved, &before, &before));
-        assert!(!is_settled(moved, &before, &first));
-        assert!(!is_settled(RedisFault::CutEveryone, &before, &before));
     }
 }

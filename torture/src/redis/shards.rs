@@ -57,10 +57,14 @@ impl Shards {
 
     /// The shard that owns a slot.
     pub fn owner(&self, slot: u16) -> Option<&Shard> {
-        self.0.iter().find(|shard| {
-            let mut ranges = shard.slots.iter();
-            ranges.any(|(first, last)| (*first..=*last).contains(&slot))
-        })
+        self.0.iter().find(|shard| shard.owns(slot))
+    }
+}
+
+impl Shard {
+    pub fn owns(&self, slot: u16) -> bool {
+        let mut ranges = self.slots.iter();
+        ranges.any(|(first, last)| (*first..=*last).contains(&slot))
     }
 }
 

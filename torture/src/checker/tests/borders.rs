@@ -89,6 +89,26 @@ fn a_border_that_is_told_to_some_alone_is_caught() {
 }
 
 #[test]
+fn a_border_after_the_death_of_a_primary_is_told_to_everyone() {
+    let crossed = |room, from| {
+        let mut story = kept().saw(&START).saw(&[
+            message(1, at(E1, 1)),
+            message(2, at(E1, 2)),
+            message(3, at(E2, 1)),
+        ]);
+        let until = from + 10;
+        let window = Window { from, until };
+        story.0.deaths.push(Death { room, window });
+        story
+    };
+    // The epochs begin at 500 and at 1500 ms.
+    crossed(RoomIndex(0), 900).breaks(&[Kind::UntoldBorder]);
+    crossed(RoomIndex(1), 900).passes();
+    crossed(RoomIndex(0), 400).passes();
+    crossed(RoomIndex(0), 1600).passes();
+}
+
+#[test]
 fn a_gap_that_skips_what_is_left_of_the_epoch_is_caught() {
     unsettled(kept())
         .saw(&START)
