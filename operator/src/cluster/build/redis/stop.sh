@@ -1,6 +1,7 @@
 #!/bin/sh
 # Before a primary ends: hands its slots to the replica that has most of the data. Bounded, and never an obstacle.
-: "${SECRET:=/etc/redis-secret}" "${PORT:=6379}" "${HANDOVER_SECONDS:=10}"
+# Then stays for a moment as that one's replica: gateways look at it to see that nothing was lost.
+: "${SECRET:=/etc/redis-secret}" "${PORT:=6379}" "${HANDOVER_SECONDS:=10}" "${WITNESS_SECONDS:=3}"
 
 REDISCLI_AUTH=$(cat "$SECRET/password")
 export REDISCLI_AUTH
@@ -25,7 +26,12 @@ redis-cli -h "$2" -p "$3" cluster failover || exit 0
 
 waited=0
 while [ "$waited" -lt "$HANDOVER_SECONDS" ]; do
-    case "$(replication)" in *role:slave*) exit 0 ;; esac
+    case "$(replication)" in
+    *role:slave*)
+        sleep "$WITNESS_SECONDS"
+        exit 0
+        ;;
+    esac
     sleep 1
     waited=$((waited + 1))
 done
