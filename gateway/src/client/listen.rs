@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::http::{Gateway, PATIENCE};
 use super::socket;
+use crate::shutdown::Signals;
 
 /// How long a poll waits for something.
 const POLL_SECONDS: u64 = 25;
@@ -99,11 +100,22 @@ async fn by_websocket(
 ) -> anyhow::Result<()> {
     let query = query(options, &options.last_seen_id);
     let url = gateway.url("ws", &format!("/v1/ws?{query}"));
-    let mut socket = socket::connect(&url, &options.token).await?;
-    while printer.wants_more() {
-        printer.print(&socket::next_text(&mut socket).await?)?;
+    let mut signals = Signals::listen()?;
+    let mut socket = tokio::select! {
+        socket = socket::connect(&url, &options.token) => socket?,
+        () = signals.requested() => bail!("stopped while connecting"),
+    };
+    let mut stopped = false;
+    while printer.wants_more() && !stopped {
+        tokio::select! {
+            text = socket::next_text(&mut socket) => printer.print(text?.as_str())?,
+            () = signals.requested() => stopped = true,
+        }
     }
     socket::close(socket).await;
+    if stopped && options.count.is_some() {
+        bail!("stopped before enough messages came");
+    }
     Ok(())
 }
 

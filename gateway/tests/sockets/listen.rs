@@ -12,8 +12,7 @@ use crate::polled::{id, poll};
 
 const TRANSPORTS: [&str; 3] = ["ws", "sse", "poll"];
 
-/// Listens as Alice until it ends by itself.
-async fn listen(gateway: &TestGateway, transport: &str, arguments: &[&str]) -> Output {
+fn command(gateway: &TestGateway, transport: &str, arguments: &[&str]) -> Command {
     // The URL of one endpoint does for all.
     let url = format!("ws://{}/v1/ws", gateway.address());
     let mut command = Command::new(env!("CARGO_BIN_EXE_rotunda-gateway"));
@@ -21,12 +20,17 @@ async fn listen(gateway: &TestGateway, transport: &str, arguments: &[&str]) -> O
     command
         .args(arguments)
         .env("ROTUNDA_TOKEN", gateway.token("alice"));
-    let running = command
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .output();
+        .kill_on_drop(true);
+    command
+}
+
+/// Listens as Alice until it ends by itself.
+async fn listen(gateway: &TestGateway, transport: &str, arguments: &[&str]) -> Output {
+    let running = command(gateway, transport, arguments).output();
     timeout(PATIENCE, running).await.expect("it ends").unwrap()
 }
 
@@ -82,6 +86,30 @@ async fn it_leaves_on_purpose_not_as_if_its_connection_was_lost() {
         }
     );
     assert!(output.status.success(), "{output:?}");
+    has_left_on_purpose(&gateway).await;
+}
+
+#[tokio::test]
+async fn it_leaves_on_purpose_when_it_is_stopped_too() {
+    for (signal, arguments, fine) in [
+        ("-INT", &["--room", "lobby"][..], true),
+        ("-TERM", &["--room", "lobby", "--count", "1"], false),
+    ] {
+        let gateway = TestGateway::start(config(&["lobby"]));
+        let listening = command(&gateway, "ws", arguments).spawn().unwrap();
+        is_listening(&gateway).await;
+        let id = listening.id().unwrap().to_string();
+        let stopped = Command::new("kill").args([signal, &id]).status().await;
+        assert!(stopped.unwrap().success());
+        let output = timeout(PATIENCE, listening.wait_with_output()).await;
+        let output = output.expect("it ends").unwrap();
+        assert_eq!(output.status.success(), fine, "{output:?}");
+        has_left_on_purpose(&gateway).await;
+    }
+}
+
+/// The one who was connected by WebSocket closed with 1000, and doesn't linger.
+async fn has_left_on_purpose(gateway: &TestGateway) {
     eventually(async || gateway.gateway.registry.count() == 0).await;
     let metrics = gateway.ops("/metrics").await.text;
     let closed = r#"rotunda_connections_closed_total{transport="websocket",reason="client"} 1"#;
@@ -89,7 +117,7 @@ async fn it_leaves_on_purpose_not_as_if_its_connection_was_lost() {
     let members = gateway
         .api(API_KEY, "GET /v1/rooms/lobby/members", "")
         .await;
-    assert_eq!(members.json()["count"], 0, "it doesn't linger");
+    assert_eq!(members.json()["count"], 0);
 }
 
 #[tokio::test]
