@@ -11,6 +11,7 @@ use rotunda_crds::RoomName;
 use crate::auth::Identity;
 use crate::ids::{ConnectionId, UserId};
 
+mod alarm;
 pub mod backlog;
 mod ending;
 pub mod event_stream;

@@ -1,5 +1,6 @@
 //! When a connection is due for something: a ping, the end of waiting for an answer, the end of its token. One timer serves all three.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rand::Rng;
@@ -8,6 +9,12 @@ use tokio::time::Instant;
 
 /// Far enough to be never, near enough not to overflow.
 const NEVER: Duration = Duration::from_hours(30 * 365 * 24);
+
+/// Connections wake up on ticks that they share: a hundred for one wake-up of a thread cost far less than a hundred wake-ups.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Where the ticks count from.
+static FIRST_TICK: OnceLock<Instant> = OnceLock::new();
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,17 +65,27 @@ impl Heartbeat {
         self.expires = now + remaining.unwrap_or(NEVER).min(NEVER);
     }
 
-    /// Something came from the client.
-    pub fn alive(&mut self) {
-        self.answer_by = None;
+    /// Something came from the client; whether that moved the deadline.
+    pub fn alive(&mut self) -> bool {
+        self.answer_by.take().is_some()
     }
 
-    /// The next deadline.
-    pub fn deadline(&self) -> Instant {
+    fn deadline(&self) -> Instant {
         self.answer_by
             .unwrap_or(self.next_ping)
             .min(self.next_ping)
             .min(self.expires)
+    }
+
+    /// When to see what is due: the first tick from the deadline on.
+    pub fn wake_at(&self) -> Instant {
+        let deadline = self.deadline();
+        let first = *FIRST_TICK.get_or_init(Instant::now);
+        let over = deadline.saturating_duration_since(first).as_nanos() % TICK.as_nanos();
+        match u64::try_from(over) {
+            Ok(over) if over > 0 => deadline + (TICK - Duration::from_nanos(over)),
+            _ => deadline,
+        }
     }
 
     /// What is due now. `reading` is false while nothing is read from the client: then its silence says nothing.
@@ -115,10 +132,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn connections_wake_up_together_and_never_early() {
+        let (one, now) = start();
+        let other = Heartbeat::new(INTERVAL, TIMEOUT, now + Duration::from_millis(1));
+        for heartbeat in [&one, &other] {
+            let late = heartbeat.wake_at() - heartbeat.deadline();
+            assert!(late < TICK);
+        }
+        let apart = one.wake_at().max(other.wake_at()) - one.wake_at().min(other.wake_at());
+        assert_eq!(apart.as_nanos() % TICK.as_nanos(), 0);
+    }
+
+    #[tokio::test]
     async fn an_answer_keeps_the_connection() {
         let (mut heartbeat, now) = start();
         heartbeat.due(now + INTERVAL, true);
-        heartbeat.alive();
+        assert!(heartbeat.alive());
+        assert!(!heartbeat.alive());
         assert_eq!(heartbeat.due(now + INTERVAL + TIMEOUT, true), Due::Nothing);
         assert_eq!(heartbeat.deadline(), now + INTERVAL * 2);
     }

@@ -7,10 +7,9 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -37,8 +36,6 @@ pub struct Closed;
 pub struct Outbox {
     /// Held for a few instructions at each push and take; one lock per connection, never two at once.
     queue: Mutex<Queue>,
-    /// Wakes the connection's task.
-    ready: AtomicWaker,
     /// Wakes replays that wait for space.
     space: Notify,
     cap: usize,
@@ -53,6 +50,10 @@ struct Queue {
     bytes: usize,
     places: usize,
     closing: Option<CloseReason>,
+    /// Wakes the connection's task; taken by the first who does, put back by the task when it looks.
+    waker: Option<Waker>,
+    /// A replay waits for space.
+    space_wanted: bool,
 }
 
 impl Outbox {
@@ -61,7 +62,6 @@ impl Outbox {
         backlog.opened();
         Self {
             queue: Mutex::default(),
-            ready: AtomicWaker::new(),
             space: Notify::new(),
             cap,
             backlog,
@@ -88,8 +88,11 @@ impl Outbox {
         } else {
             self.begin_close(&mut queue, CloseReason::SlowConsumer);
         }
+        let waker = queue.waker.take();
         drop(queue);
-        self.ready.wake();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
         if fits { Ok(()) } else { Err(Closed) }
     }
 
@@ -120,7 +123,7 @@ impl Outbox {
         loop {
             let notified = self.space.notified();
             {
-                let queue = self.queue.lock();
+                let mut queue = self.queue.lock();
                 if queue.closing.is_some() {
                     return Err(Closed);
                 }
@@ -128,6 +131,7 @@ impl Outbox {
                 if queue.bytes <= most {
                     return Ok(());
                 }
+                queue.space_wanted = true;
             }
             notified.await;
         }
@@ -141,8 +145,13 @@ impl Outbox {
 
     /// Ends the connection. The first reason stands.
     pub fn close(&self, reason: CloseReason) {
-        self.begin_close(&mut self.queue.lock(), reason);
-        self.ready.wake();
+        let mut queue = self.queue.lock();
+        self.begin_close(&mut queue, reason);
+        let waker = queue.waker.take();
+        drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     fn begin_close(&self, queue: &mut Queue, reason: CloseReason) {
@@ -174,9 +183,12 @@ impl Outbox {
         context: &mut Context<'_>,
         into: &mut VecDeque<Queued>,
     ) -> Poll<CloseReason> {
-        // Registered before looking, so that a push between the look and the sleep wakes.
-        self.ready.register(context.waker());
         let mut queue = self.queue.lock();
+        // Under the lock of the look, so that a push between the look and the sleep wakes.
+        match &mut queue.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
         if into.is_empty() {
             mem::swap(&mut queue.frames, into);
         } else {
@@ -195,8 +207,13 @@ impl Outbox {
 
     /// So many of the frames that were taken, with so many bytes, have left for the socket.
     pub fn written(&self, frames: usize, bytes: usize) {
-        self.forget(&mut self.queue.lock(), frames, bytes);
-        self.space.notify_waiters();
+        let mut queue = self.queue.lock();
+        self.forget(&mut queue, frames, bytes);
+        let wanted = mem::take(&mut queue.space_wanted);
+        drop(queue);
+        if wanted {
+            self.space.notify_waiters();
+        }
     }
 
     /// Frames that were taken won't be written, and no longer count.

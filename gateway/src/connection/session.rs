@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Connection;
+use super::alarm::Alarm;
 use super::ending::CLOSE_TIMEOUT;
 use super::heartbeat::{Due, Heartbeat};
 use super::seat::Seat;
@@ -81,7 +82,7 @@ where
     drop(settings);
     let heartbeat_frames = wishes.heartbeat_frames;
     let mut state = State::new(connect_wishes(gateway, connection, wishes));
-    let mut timer = Box::pin(tokio::time::sleep_until(heartbeat.deadline()));
+    let mut alarm = Alarm::at(heartbeat.wake_at());
     loop {
         if let Some(reason) = state.closing() {
             return reason;
@@ -96,7 +97,7 @@ where
             {
                 return Poll::Ready(Step::Incoming(incoming));
             }
-            timer.as_mut().poll(context).map(|()| Step::Deadline)
+            alarm.poll(context).map(|()| Step::Deadline)
         })
         .await;
         match step {
@@ -106,11 +107,14 @@ where
                     connection.identity().remaining(SystemTime::now()),
                     Instant::now(),
                 );
-                timer.as_mut().reset(heartbeat.deadline());
+                alarm.reset(heartbeat.wake_at());
             }
             Step::Incoming(Incoming::End(reason)) => state.close(reason),
             Step::Incoming(Incoming::Alive) => {
-                heartbeat.alive();
+                // Moved now, or it would wake the connection up for nothing.
+                if heartbeat.alive() {
+                    alarm.reset(heartbeat.wake_at());
+                }
                 // There is nothing to refuse, but a flood of pings is a flood.
                 let limits = &gateway.settings().config.limits;
                 let admission = rates.admit(Kind::Command, limits, std::time::Instant::now());
@@ -139,7 +143,7 @@ where
                     }
                     Due::Nothing => {}
                 }
-                timer.as_mut().reset(heartbeat.deadline());
+                alarm.reset(heartbeat.wake_at());
             }
         }
     }

@@ -1,11 +1,12 @@
 //! A WebSocket on a byte stream: frames in through tungstenite, frames out through the [`Writer`].
 //!
-//! tungstenite reads, unmasks, joins fragments, answers pings and checks the protocol. What it wants to write (pongs, closes) is caught
-//! and put between our own frames, which are encoded already. It knows nothing of rooms and commands.
+//! tungstenite unmasks, joins fragments, answers pings and checks the protocol. It is handed what was read, and what it wants to write (pongs,
+//! closes) is caught and put between our own frames, which are encoded already. It knows nothing of rooms and commands.
 
 use std::io::{self, Read, Write};
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,8 +22,13 @@ use super::writer::Writer;
 use crate::dialect::CloseReason;
 use crate::metrics::Metrics;
 
-/// The read buffer of each connection; tungstenite's default of 128 KiB is really resident.
-const READ_BUFFER: usize = 1024;
+/// What tungstenite keeps for each connection, also while nothing comes; its default of 128 KiB is really resident. A longer frame has room made for
+/// it once its length is known.
+const KEPT_BUFFER: usize = 64;
+
+/// How much is read at once. It lies on the stack: what is kept for each connection would be touched, and thrown out of the processor's
+/// caches, by each delivery.
+const READ_BUFFER: usize = 4096;
 
 /// What a client sent.
 #[derive(Debug)]
@@ -40,28 +46,29 @@ pub enum Incoming {
 pub struct Socket<S> {
     io: S,
     context: WebSocketContext,
+    /// Read and not yet taken by tungstenite: what came behind a message.
+    ahead: Vec<u8>,
+    /// tungstenite has no whole message left.
+    drained: bool,
     writer: Writer,
 }
 
-/// Lends the stream to tungstenite: reads go through, writes are caught.
-struct Tap<'a, 'b, S> {
-    io: &'a mut S,
-    context: &'a mut Context<'b>,
+/// What tungstenite takes for a stream: bytes that were read already; writes are caught.
+struct Tap<'a> {
+    bytes: &'a [u8],
     writer: &'a mut Writer,
 }
 
-impl<S: AsyncRead + Unpin> Read for Tap<'_, '_, S> {
+impl Read for Tap<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(buffer);
-        match Pin::new(&mut *self.io).poll_read(self.context, &mut buffer) {
-            Poll::Ready(Ok(())) => Ok(buffer.filled().len()),
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        if self.bytes.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
+        self.bytes.read(buffer)
     }
 }
 
-impl<S> Write for Tap<'_, '_, S> {
+impl Write for Tap<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.writer.push_control(bytes) {
             Ok(bytes.len())
@@ -80,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// connection.
     pub fn new(io: S, read_ahead: &[u8], max_frame: usize) -> Self {
         let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
+            .read_buffer_size(KEPT_BUFFER)
             .write_buffer_size(0)
             .max_message_size(Some(max_frame))
             .max_frame_size(Some(max_frame));
@@ -92,6 +99,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Self {
             io,
             context,
+            ahead: Vec::new(),
+            drained: false,
             writer: Writer::default(),
         }
     }
@@ -128,30 +137,54 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Incoming> {
-        let mut tap = Tap {
-            io: &mut self.io,
-            context,
-            writer: &mut self.writer,
-        };
-        match self.context.read(&mut tap) {
-            Ok(Message::Text(text)) => Poll::Ready(Incoming::Text(text.into())),
-            Ok(Message::Ping(_) | Message::Pong(_)) => Poll::Ready(Incoming::Alive),
+        loop {
+            let taken = if self.drained {
+                let mut buffer = [MaybeUninit::uninit(); READ_BUFFER];
+                let mut buffer = ReadBuf::uninit(&mut buffer);
+                match ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer)) {
+                    Ok(()) if !buffer.filled().is_empty() => {}
+                    Ok(()) | Err(_) => return Poll::Ready(Incoming::End(CloseReason::Lost)),
+                }
+                self.take(buffer.filled())
+            } else {
+                let ahead = mem::take(&mut self.ahead);
+                self.take(&ahead)
+            };
+            if let Some(incoming) = taken {
+                return Poll::Ready(incoming);
+            }
+        }
+    }
+
+    /// Gives tungstenite what was read; nothing when that doesn't complete a message.
+    fn take(&mut self, bytes: &[u8]) -> Option<Incoming> {
+        let writer = &mut self.writer;
+        let mut tap = Tap { bytes, writer };
+        let incoming = match self.context.read(&mut tap) {
+            Ok(Message::Text(text)) => Incoming::Text(text.into()),
+            Ok(Message::Ping(_) | Message::Pong(_)) => Incoming::Alive,
             Ok(Message::Binary(_) | Message::Frame(_)) => {
-                Poll::Ready(Incoming::End(CloseReason::Malformed("frames must be text")))
+                Incoming::End(CloseReason::Malformed("frames must be text"))
             }
             Ok(Message::Close(frame)) => {
                 // The answer is queued by the next call, which then has nothing more to read.
                 self.context.read(&mut tap).ok();
                 let clean = frame.is_some_and(|frame| frame.code == CloseCode::Normal);
-                Poll::Ready(Incoming::End(if clean {
+                Incoming::End(if clean {
                     CloseReason::Client
                 } else {
                     CloseReason::Lost
-                }))
+                })
             }
-            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-            Err(error) => Poll::Ready(Incoming::End(reason_of(&error))),
-        }
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.drained = true;
+                return None;
+            }
+            Err(error) => Incoming::End(reason_of(&error)),
+        };
+        self.drained = false;
+        self.ahead = tap.bytes.to_vec();
+        Some(incoming)
     }
 
     /// Puts a ping in line, ahead of waiting frames.

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::Connection;
+use super::alarm::Alarm;
 use super::ending::CLOSE_TIMEOUT;
 use super::event_stream::EventStream;
 use super::heartbeat::{Due, Heartbeat};
@@ -93,7 +94,7 @@ where
     let mut heartbeat = Heartbeat::of(&gateway.settings().config.heartbeat, now);
     heartbeat.expires_in(connection.identity().remaining(SystemTime::now()), now);
     let mut state = State::new(Some(join_all(gateway, connection, rooms)));
-    let mut timer = Box::pin(tokio::time::sleep_until(heartbeat.deadline()));
+    let mut alarm = Alarm::at(heartbeat.wake_at());
     loop {
         if let Some(reason) = state.closing() {
             return reason;
@@ -107,7 +108,7 @@ where
             {
                 return Poll::Ready(Step::End(reason));
             }
-            timer.as_mut().poll(context).map(|()| Step::Deadline)
+            alarm.poll(context).map(|()| Step::Deadline)
         })
         .await;
         match step {
@@ -121,7 +122,7 @@ where
                 }
                 // Nothing answers a comment: whether the client is there, the kernel finds out.
                 heartbeat.alive();
-                timer.as_mut().reset(heartbeat.deadline());
+                alarm.reset(heartbeat.wake_at());
             }
         }
     }

@@ -95,21 +95,10 @@ impl Writer {
             if self.current.is_nothing() && !self.control.is_empty() {
                 self.current = Current::Control(mem::take(&mut self.control));
             }
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let mut used = 0;
-            if !self.current.is_nothing() {
-                slices[0] = IoSlice::new(&self.current.bytes()[self.written..]);
-                used = 1;
-            }
-            // Control bytes that came while a frame is under way wait for its end; frames behind them wait too.
-            if self.control.is_empty() {
-                for (slice, queued) in slices[used..].iter_mut().zip(&self.queued) {
-                    *slice = IoSlice::new(queued.frame.websocket());
-                    used += 1;
-                }
-            }
-            let written =
-                ready!(Pin::new(&mut *socket).poll_write_vectored(context, &slices[..used]))?;
+            let written = match self.only() {
+                Some(bytes) => ready!(Pin::new(&mut *socket).poll_write(context, bytes))?,
+                None => ready!(self.poll_write_all(context, socket))?,
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -120,6 +109,41 @@ impl Writer {
             self.queued = VecDeque::new();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// What can be written, if it is one piece: the usual case, which needs no list of slices.
+    fn only(&self) -> Option<&[u8]> {
+        if !self.control.is_empty() {
+            return None;
+        }
+        match (&self.current, self.queued.len()) {
+            (Current::Nothing, 1) => self.queued.front().map(|queued| queued.frame.websocket()),
+            (Current::Nothing, _) => None,
+            (current, 0) => Some(&current.bytes()[self.written..]),
+            _ => None,
+        }
+    }
+
+    /// One write of all that is at hand, up to a limit.
+    fn poll_write_all<S: AsyncWrite + Unpin>(
+        &self,
+        context: &mut Context<'_>,
+        socket: &mut S,
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let mut used = 0;
+        if !self.current.is_nothing() {
+            slices[0] = IoSlice::new(&self.current.bytes()[self.written..]);
+            used = 1;
+        }
+        // Control bytes that came while a frame is under way wait for its end; frames behind them wait too.
+        if self.control.is_empty() {
+            for (slice, queued) in slices[used..].iter_mut().zip(&self.queued) {
+                *slice = IoSlice::new(queued.frame.websocket());
+                used += 1;
+            }
+        }
+        Pin::new(socket).poll_write_vectored(context, &slices[..used])
     }
 
     fn advance(&mut self, mut written: usize, outbox: &Outbox, metrics: &Metrics) {
