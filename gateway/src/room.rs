@@ -5,10 +5,10 @@
 //! Someone who joins with a position replays on its own, beside the live stream, and is switched over in the instant when both have met.
 //! A room makes no calls: it says what is to be done next. It knows no sockets and no broker.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use parking_lot::Mutex;
 use rotunda_crds::RoomName;
 
@@ -83,7 +83,7 @@ impl Room {
         let state = State {
             policy,
             backlog,
-            subscribers: HashMap::new(),
+            subscribers: IndexMap::new(),
             progress: Progress::Cold,
             recent: Recent::default(),
             replaying: 0,
@@ -114,7 +114,7 @@ impl Room {
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         let counts = state.policy.counts_members();
-        let before = state.subscribers.remove(&connection.id);
+        let before = state.subscribers.swap_remove(&connection.id);
         if before
             .as_ref()
             .is_none_or(|subscriber| matches!(subscriber.phase, Phase::Live { .. }))
@@ -142,7 +142,7 @@ impl Room {
     /// that it is in.
     pub fn exit(&self, connection: ConnectionId, leave: Leave) -> Option<bool> {
         let mut state = self.state.lock();
-        let subscriber = state.subscribers.remove(&connection)?;
+        let subscriber = state.subscribers.swap_remove(&connection)?;
         if !matches!(subscriber.phase, Phase::Live { .. }) {
             state.end_replay();
         }

@@ -83,7 +83,7 @@ impl Heartbeat {
         let first = *FIRST_TICK.get_or_init(Instant::now);
         let over = deadline.saturating_duration_since(first).as_nanos() % TICK.as_nanos();
         match u64::try_from(over) {
-            Ok(over) if over > 0 => deadline + (TICK - Duration::from_nanos(over)),
+            Ok(over) if over > 0 => deadline + TICK.saturating_sub(Duration::from_nanos(over)),
             _ => deadline,
         }
     }
