@@ -17,11 +17,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use futures::{SinkExt, StreamExt};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
+
+#[path = "rig/gateway.rs"]
+mod gateway;
+#[path = "rig/process.rs"]
+mod process;
+
+use gateway::{Gateway, free_address, request};
+use process::cpu_us;
 
 const PUBLISHERS: usize = 64;
 /// Publishes under way on each of the publishers' connections. A connection carries one out at a time; the others wait in its socket.
@@ -57,9 +65,10 @@ async fn main() -> anyhow::Result<()> {
     let manifests = folder.path().join("hot.yaml");
     fs::write(&manifests, MANIFESTS)?;
     let (redis, redis_port) = start_redis(folder.path())?;
-    let (gateway, address, ops) = start_gateway(&manifests, redis_port).await?;
+    let url = format!("redis://127.0.0.1:{redis_port}");
+    let gateway = Gateway::start(&manifests, &["--redis", &url])?;
+    let (address, ops, gateway_id) = (gateway.clients, gateway.ops, gateway.id());
     let redis = redis.id().context("Redis has ended")?;
-    let gateway_id = gateway.id().context("the gateway has ended")?;
 
     let crowd = publish_for(address, PUBLISHERS, WINDOW, redis, gateway_id, ops).await?;
     println!(
@@ -102,7 +111,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn start_redis(folder: &std::path::Path) -> anyhow::Result<(Child, u16)> {
-    let port = free_port()?;
+    let port = free_address()?.port();
     let child = Command::new("redis-server")
         .args([
             "--port",
@@ -119,53 +128,6 @@ fn start_redis(folder: &std::path::Path) -> anyhow::Result<(Child, u16)> {
         .spawn()
         .context("redis-server")?;
     Ok((child, port))
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
-}
-
-async fn start_gateway(
-    manifests: &std::path::Path,
-    redis_port: u16,
-) -> anyhow::Result<(Child, SocketAddr, SocketAddr)> {
-    let listen = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-    let ops = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rotunda-gateway"))
-        .arg("dev")
-        .arg(manifests)
-        .args(["--redis", &format!("redis://127.0.0.1:{redis_port}")])
-        .args([
-            "--listen",
-            &listen.to_string(),
-            "--ops-listen",
-            &ops.to_string(),
-        ])
-        .args(["--api-listen", "127.0.0.1:0"])
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let log = child.stderr.take().context("no log")?;
-    let mut lines = BufReader::new(log).lines();
-    while let Some(line) = lines.next_line().await? {
-        if line.contains("serving; stop with Ctrl-C") {
-            break;
-        }
-    }
-    // Nobody reads the rest; it must not fill the pipe.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !http_get(ops, "/readyz")
-        .await
-        .is_ok_and(|answer| answer.contains(" 200 "))
-    {
-        ensure!(Instant::now() < deadline, "the gateway doesn't get ready");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok((child, listen, ops))
 }
 
 /// What happened while it was measured.
@@ -190,19 +152,19 @@ async fn publish_for(
         .map(|_| tokio::spawn(publish(address, window, Arc::clone(&acknowledged))))
         .collect();
     tokio::time::sleep(WARM_UP).await;
-    let counts = async || -> anyhow::Result<_> {
+    let counts = || -> anyhow::Result<_> {
         let published = acknowledged.load(Ordering::Relaxed);
         Ok((
             published,
-            delivered(ops).await?,
+            delivered(ops)?,
             cpu_us(redis)?,
             cpu_us(gateway)?,
             Instant::now(),
         ))
     };
-    let before = counts().await?;
+    let before = counts()?;
     tokio::time::sleep(MEASURED).await;
-    let after = counts().await?;
+    let after = counts()?;
     for task in tasks {
         ensure!(!task.is_finished(), "a publisher was refused");
         task.abort();
@@ -269,31 +231,13 @@ async fn listen(address: SocketAddr, count: usize) -> anyhow::Result<tokio::task
 }
 
 /// Messages that the gateway has written to sockets.
-async fn delivered(ops: SocketAddr) -> anyhow::Result<f64> {
-    let metrics = http_get(ops, "/metrics").await?;
+fn delivered(ops: SocketAddr) -> anyhow::Result<f64> {
+    let metrics = request(ops, "GET", "/metrics", "")?;
     let lines = metrics
         .lines()
         .filter(|line| line.starts_with("rotunda_messages_delivered_total{"));
     let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
     Ok(counts.sum())
-}
-
-async fn http_get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
-}
-
-/// Processor time of a process so far, in microseconds: fields 14 and 15 of proc(5)'s `stat`, in hundredths of a second.
-fn cpu_us(process: u32) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let (_, after_name) = stat.rsplit_once(')').context("no name in stat")?;
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    Ok(to_f64(ticks) * 10_000.0)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]

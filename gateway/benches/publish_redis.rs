@@ -1,4 +1,4 @@
-//! What Rotunda costs Redis, in its own CPU time: `cargo bench -p rotunda-gateway --bench publish_redis [-- --json]`.
+//! What Rotunda costs Redis, in its own CPU time: `cargo bench -p rotunda-gateway --bench publish_redis`.
 //!
 //! A publish is compared with a bare script that only does `XADD` and `SPUBLISH`, sent as `redis-benchmark` sends it: by fifty connections, each
 //! waiting for its answer, and again with sixteen calls in flight on each. Rounds of both take turns, and the median of their ratios counts. Then
@@ -7,13 +7,21 @@
 #![allow(clippy::unwrap_used, reason = "a bench has nobody to tell")]
 
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{ConnectionLike, Value};
 use rotunda_gateway::broker::redis::{RedisBroker, RedisOptions, RedisUrl};
 use rotunda_gateway::broker::{Broker, Event, NoBrokerMetrics, Range, Retention, RoomEvents};
+
+#[path = "rig/budget.rs"]
+mod budget;
+#[path = "rig/median.rs"]
+mod median;
+
+use budget::{Budget, Yardstick, report};
+use median::median;
 
 /// What the budget is measured against.
 const BARE: &str = "local id = redis.call('XADD', KEYS[1], '*', 'b', ARGV[3]) \
@@ -148,11 +156,6 @@ fn compare(server: &mut Server, pipelined: usize) -> Comparison {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 #[derive(Debug)]
 struct Nobody;
 
@@ -207,31 +210,34 @@ async fn idle(server: &mut Server) -> IdleCost {
 }
 
 #[tokio::main]
-async fn main() {
-    let json = std::env::args().any(|argument| argument == "--json");
+async fn main() -> ExitCode {
     let mut server = Server::start();
     let single = compare(&mut server, 1);
     let pipelined = compare(&mut server, 16);
     let idle = idle(&mut server).await;
-    if json {
-        let comparison = |it: &Comparison| serde_json::json!({ "bareMicros": it.bare, "publishMicros": it.publish, "ratio": it.ratio });
-        let report = serde_json::json!({
-            "publish": comparison(&single),
-            "pipelined": comparison(&pipelined),
-            "idle": { "rooms": ROOMS, "coreShare": idle.share, "checksPerSecond": idle.checks },
-        });
-        println!("{report}");
-        return;
-    }
-    for (name, it) in [("one by one", &single), ("16 pipelined", &pipelined)] {
-        println!(
-            "publish, {name}: {:.2} µs of Redis's CPU, a bare XADD + SPUBLISH {:.2} µs: {:.2} ×",
-            it.publish, it.bare, it.ratio
-        );
-    }
     println!(
-        "{ROOMS} quiet rooms of one gateway: {:.1} % of a core, {:.0} checks a second",
-        idle.share * 100.0,
+        "{ROOMS} quiet rooms of one gateway: {:.0} checks a second",
         idle.checks
     );
+    let row = |what, it: &Comparison| Budget {
+        what,
+        measured: it.publish,
+        unit: "µs",
+        yardstick: Some(Yardstick {
+            measured: it.bare,
+            ratio: it.ratio,
+        }),
+        at_most: 1.2,
+    };
+    report(&[
+        row("Redis's CPU for a publish, one by one", &single),
+        row("Redis's CPU for a publish, 16 pipelined", &pipelined),
+        Budget {
+            what: "50,000 quiet rooms, of one of Redis's cores",
+            measured: idle.share * 100.0,
+            unit: "%",
+            yardstick: None,
+            at_most: 5.0,
+        },
+    ])
 }
