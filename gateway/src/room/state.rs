@@ -321,7 +321,11 @@ impl State {
             }
             let missed = match assess(*seen, log, &self.policy.retention) {
                 Verdict::Incomplete { next, reason, .. } => Some((next, reason)),
-                // The gap that the room is told of a deletion begins before what this one has seen; that of a torn end comes after.
+                // The room itself may skip this end, and all before it, in one gap that begins before what this one has seen.
+                Verdict::Torn { torn, next, .. } if torn == *seen => {
+                    Some((next, GapReason::Failover))
+                }
+                // As may be with the gap of a deletion. That of a torn end further on comes after what the room tells before it.
                 Verdict::Complete { .. } | Verdict::Torn { .. } => log
                     .deleted
                     .filter(|deleted| *deleted > *seen)

@@ -543,6 +543,23 @@ fn one_whose_replay_is_ahead_of_the_room_is_told_the_gap_from_where_it_stands() 
 }
 
 #[test]
+fn one_whose_replay_is_ahead_of_the_room_is_told_of_a_torn_end_that_the_room_skips() {
+    use Happening::{Answer, FailOver, Join};
+    let fail_over = |end| FailOver { lost: 0, end };
+    let happenings = vec![
+        Join {
+            member: 0,
+            from: From::Anywhere(0, 0),
+        },
+        fail_over(End::Whole),
+        Answer,
+        fail_over(End::Torn),
+        Answer,
+    ];
+    run_paused(happenings).unwrap();
+}
+
+#[test]
 fn one_whose_replay_is_ahead_of_the_room_is_told_of_a_deletion_in_the_next_epoch() {
     use Happening::{Answer, Delete, FailOver, Join, Publish};
     let join = |member, from| Join { member, from };

@@ -149,6 +149,20 @@ impl Engine {
         room: &RoomName,
         retention: Retention,
     ) -> Result<OpenEpoch, BrokerError> {
+        for _ in 0..OPENINGS {
+            if let Some(epoch) = self.try_open_epoch(room, retention).await? {
+                return Ok(epoch);
+            }
+        }
+        Err(BrokerError::Unavailable("Redis is failing over".into()))
+    }
+
+    /// Gives nothing if the slot has another history by the time that it is asked.
+    async fn try_open_epoch(
+        &self,
+        room: &RoomName,
+        retention: Retention,
+    ) -> Result<Option<OpenEpoch>, BrokerError> {
         let slot = self.keys.slot(room);
         // Asked anew: two gateways that disagree would open one epoch after the other.
         let node = self.pool.connection(slot, None, Instant::now()).await?;
@@ -176,7 +190,7 @@ impl Engine {
         };
         let answer = self.pool.call(call).await?;
         if answer == Value::Nil {
-            return Err(BrokerError::Unavailable("Redis is failing over".into()));
+            return Ok(None);
         }
         let epoch = OpenEpoch {
             epoch: number(&answer)?,
@@ -186,7 +200,7 @@ impl Engine {
         };
         tracing::debug!(%room, epoch = text(&answer)?, "opened the epoch");
         self.epochs.insert(room, epoch.clone());
-        Ok(epoch)
+        Ok(Some(epoch))
     }
 
     /// Takes aged messages out of the room's log and renews the expiries of its keys.
