@@ -220,6 +220,12 @@ impl Client {
         self.frames.iter().any(|frame| frame["type"] == kind)
     }
 
+    /// Whether the message at that position came and wasn't taken.
+    pub(crate) fn has_id(&self, position: Position) -> bool {
+        let id = position.to_string();
+        self.frames.iter().any(|frame| frame["id"] == id)
+    }
+
     /// Nothing but presence waits, however long one waits.
     pub(crate) async fn hears_nothing_more(&mut self) {
         tokio::time::sleep(Duration::from_secs(30)).await;

@@ -10,6 +10,7 @@ use crate::ids::Position;
 use crate::testing::{Client, End, at, config, gateway, room};
 
 mod deletion;
+mod lost;
 mod stalls;
 
 async fn join(
