@@ -15,6 +15,7 @@
 //! | [`pattern`] | patterns of room names, and which policy goes first |
 //! | [`clash`] | Rooms that want the same name or pattern |
 //! | [`access`] | who may do what in a room: CEL, compiled once, safe against hostile text |
+//! | [`redis_url`] | where Redis is and how to log in |
 //! | [`duration`] | durations such as `24h` |
 //! | [`config`] | the gateways' config file: its types, its rendering, its bytes |
 //! | [`manifests`] | manifests for `rotunda-gateway dev`, read strictly |
@@ -31,6 +32,7 @@ pub mod manifests;
 pub mod nearest;
 pub mod pattern;
 pub mod realtime_cluster;
+pub mod redis_url;
 pub mod room;
 pub mod room_name;
 pub mod schema;

@@ -14,6 +14,7 @@ pub mod link;
 pub mod nodes;
 pub mod observe;
 pub mod plan;
+mod primaries;
 pub mod rooms;
 pub mod slots;
 #[cfg(test)]
@@ -21,7 +22,6 @@ mod test_server;
 #[cfg(test)]
 mod tests;
 pub mod topology;
-pub mod url;
 
 use std::{sync::Arc, time::Duration};
 

@@ -14,7 +14,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use rotunda_crds::RealtimeCluster;
+use rotunda_crds::{RealtimeCluster, redis_url::RedisUrl};
 
 /// The finished input of [`build`](super::build::build): nothing in it has to be looked up, checked or defaulted again.
 #[derive(Debug, Clone)]
@@ -88,8 +88,8 @@ pub enum RedisTarget {
     Managed(ManagedRedis),
     /// Somebody else's, behind the URL of the named Secret.
     External {
-        /// The URL as read from the Secret.
-        url: Hidden,
+        /// As the named Secret has it.
+        url: RedisUrl,
     },
 }
 

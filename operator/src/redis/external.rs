@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use redis::{RedisError, aio::MultiplexedConnection, cmd};
+use rotunda_crds::redis_url::{Mode, RedisUrl};
 
 use super::{
-    link::{Login, describe},
+    link::{Error, Login, describe},
     observe::value,
-    url::RedisUrl,
+    primaries,
 };
-use crate::cluster::model::{Hidden, Problem, RedisStatus, Verdict};
+use crate::cluster::model::{Problem, RedisStatus, Verdict};
 
 /// The gateways need sharded pub/sub, which came with this version; Valkey counts from 7.2.
 const OLDEST_MAJOR: u64 = 7;
@@ -19,12 +20,12 @@ const WHILE_BROKEN: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Whether the Redis behind `url` can be used.
-pub async fn check(url: &Hidden) -> RedisStatus {
+pub async fn check(url: &RedisUrl) -> RedisStatus {
     let asked = tokio::time::timeout(TIMEOUT, ask(url)).await;
     let ready = match asked {
-        Ok(Ok(version)) => Verdict::Yes(Problem {
+        Ok(Ok(message)) => Verdict::Yes(Problem {
             reason: "Ready",
-            message: format!("the external Redis {version} answers"),
+            message,
         }),
         Ok(Err(problem)) => Verdict::No(problem),
         Err(_) => Verdict::No(unreachable("it doesn't answer in time")),
@@ -41,13 +42,9 @@ pub async fn check(url: &Hidden) -> RedisStatus {
     }
 }
 
-/// Its version, or what is wrong with it.
-async fn ask(url: &Hidden) -> Result<String, Problem> {
-    let url = RedisUrl::parse(&url.0).map_err(|error| Problem {
-        reason: "InvalidRedisUrl",
-        message: error.to_string(),
-    })?;
-    let mut connection = connect(&url).await?;
+/// What is good to know about it, or what is wrong with it.
+async fn ask(url: &RedisUrl) -> Result<String, Problem> {
+    let mut connection = connect(url).await?;
     cmd("PING")
         .query_async::<()>(&mut connection)
         .await
@@ -67,32 +64,67 @@ async fn ask(url: &Hidden) -> Result<String, Problem> {
         });
     }
     let cluster = info(&mut connection, "cluster").await?;
-    check_mode(&url, value(&cluster, "cluster_enabled") == Some("1"))?;
-    if url.cluster {
-        let state: String = cmd("CLUSTER")
-            .arg("INFO")
-            .query_async(&mut connection)
-            .await
-            .map_err(|error| refused("CLUSTER INFO", &error))?;
-        if value(&state, "cluster_state") != Some("ok") {
-            return Err(Problem {
-                reason: "RedisClusterDown",
-                message: "the external Redis cluster says that it can't serve (CLUSTER INFO: cluster_state)".to_owned(),
-            });
-        }
+    let is_cluster = value(&cluster, "cluster_enabled") == Some("1");
+    check_mode(&url.mode, is_cluster)?;
+    let mut good = format!("the external Redis {version} answers");
+    if is_cluster && !serves_all_slots(&mut connection).await? {
+        good.push_str(
+            "; whether it serves all slots isn't known, since its user may not run CLUSTER INFO",
+        );
     }
-    Ok(version)
+    Ok(good)
 }
 
+/// False if the user may not ask.
+async fn serves_all_slots(connection: &mut MultiplexedConnection) -> Result<bool, Problem> {
+    let state: Result<String, RedisError> =
+        cmd("CLUSTER").arg("INFO").query_async(connection).await;
+    match state {
+        Ok(state) if value(&state, "cluster_state") == Some("ok") => Ok(true),
+        Ok(_) => Err(Problem {
+            reason: "RedisClusterDown",
+            message:
+                "the external Redis cluster says that it can't serve (CLUSTER INFO: cluster_state)"
+                    .to_owned(),
+        }),
+        Err(error) if error.code() == Some("NOPERM") => Ok(false),
+        Err(error) => Err(refused("CLUSTER INFO", &error)),
+    }
+}
+
+/// To the primary, or to any node of a cluster.
 async fn connect(url: &RedisUrl) -> Result<MultiplexedConnection, Problem> {
+    let logins = match url.mode {
+        Mode::Standalone { .. } | Mode::Cluster => Login::all_of(url),
+        Mode::Sentinel { .. } => primaries::find(url)
+            .await
+            .map_err(|error| no_primary(&error))?,
+    };
     let mut last = None;
-    for host in &url.hosts {
-        match host.connect().await {
+    for login in &logins {
+        match login.connect().await {
             Ok(connection) => return Ok(connection),
-            Err(error) => last = Some(cannot_connect(host, &error)),
+            Err(error) => last = Some(cannot_connect(login, &error)),
         }
     }
     Err(last.unwrap_or_else(|| unreachable("its URL names no host")))
+}
+
+/// What Sentinels say instead of a primary.
+fn no_primary(error: &Error) -> Problem {
+    let (Error::Unreachable { pod, source } | Error::Refused { pod, source, .. }) = error else {
+        return unreachable(&error.to_string());
+    };
+    let detail = source.detail().unwrap_or_default();
+    if detail.contains("No such master") {
+        return unreachable(&format!(
+            "the Sentinel at {pod} knows no primary by the name at the end of the URL"
+        ));
+    }
+    if detail.contains("unknown command") {
+        return unreachable(&format!("{pod} is no Sentinel"));
+    }
+    unreachable(&format!("the Sentinel at {pod}: {}", describe(source)))
 }
 
 async fn info(
@@ -106,13 +138,11 @@ async fn info(
         .map_err(|error| refused("INFO", &error))
 }
 
-fn check_mode(url: &RedisUrl, is_cluster: bool) -> Result<(), Problem> {
-    let message = match (url.cluster, is_cluster) {
-        (true, false) => {
-            "the external Redis isn't a cluster: write redis:// in its URL instead of redis+cluster://"
-        }
+fn check_mode(mode: &Mode, is_cluster: bool) -> Result<(), Problem> {
+    let message = match (*mode == Mode::Cluster, is_cluster) {
+        (true, false) => "the external Redis isn't a cluster: leave out +cluster in its URL",
         (false, true) => {
-            "the external Redis is a cluster: write redis+cluster:// in its URL instead of redis://"
+            "the external Redis is a cluster: its URL has to begin with redis+cluster:// (or rediss+cluster://)"
         }
         (true, true) | (false, false) => return Ok(()),
     };

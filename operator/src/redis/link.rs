@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue,
-    IntoConnectionInfo, RedisConnectionInfo, RedisError, aio::MultiplexedConnection,
+    IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsCertificates,
+    aio::MultiplexedConnection,
 };
+use rotunda_crds::redis_url::{RedisUrl, Trust};
 
 use super::{
     nodes::ParseError,
@@ -55,9 +57,6 @@ pub enum Error {
         #[source]
         source: ParseError,
     },
-    /// The URL of an external Redis can't be used.
-    #[error("{0}")]
-    Url(#[from] super::url::UrlError),
 }
 
 impl Error {
@@ -68,7 +67,6 @@ impl Error {
             Self::Stranger { .. } => "RedisPodChanged",
             Self::Refused { .. } => "RedisCommandRefused",
             Self::Unreadable { .. } => "RedisAnswerUnreadable",
-            Self::Url(_) => "InvalidRedisUrl",
         }
     }
 
@@ -101,6 +99,8 @@ pub struct Login {
     pub password: Option<Hidden>,
     /// Number of the database; 0 in a cluster.
     pub database: i64,
+    /// Whom to trust, where connections are encrypted.
+    pub trust: Option<Trust>,
 }
 
 impl Login {
@@ -112,7 +112,23 @@ impl Login {
             username: None,
             password: Some(password.clone()),
             database: 0,
+            trust: None,
         }
+    }
+
+    /// To every address of a URL.
+    pub fn all_of(url: &RedisUrl) -> Vec<Self> {
+        let password = url.password.as_deref();
+        let password = password.map(|password| Hidden(password.to_owned()));
+        let login = |address: &rotunda_crds::redis_url::Address| Self {
+            host: address.host.to_string(),
+            port: address.port,
+            username: url.username.as_deref().map(str::to_owned),
+            password: password.clone(),
+            database: url.database(),
+            trust: url.trust.clone(),
+        };
+        url.addresses.iter().map(login).collect()
     }
 
     /// Logs in.
@@ -126,8 +142,30 @@ impl Login {
         if let Some(Hidden(password)) = &self.password {
             settings = settings.set_password(password);
         }
-        let address = ConnectionAddr::Tcp(self.host.clone(), self.port);
-        let client = Client::open(address.into_connection_info()?.set_redis_settings(settings))?;
+        let (host, port) = (self.host.clone(), self.port);
+        let client = match &self.trust {
+            None => {
+                let address = ConnectionAddr::Tcp(host, port).into_connection_info()?;
+                Client::open(address.set_redis_settings(settings))?
+            }
+            Some(trust) => {
+                let address = ConnectionAddr::TcpTls {
+                    host,
+                    port,
+                    insecure: false,
+                    tls_params: None,
+                };
+                let address = address.into_connection_info()?;
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: match trust {
+                        Trust::System => None,
+                        Trust::Only(pem) => Some(pem.as_bytes().to_vec()),
+                    },
+                };
+                Client::build_with_tls(address.set_redis_settings(settings), certificates)?
+            }
+        };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT));
@@ -202,6 +240,8 @@ pub(super) fn describe(error: &RedisError) -> String {
         "the connection is refused".to_owned()
     } else if error.is_timeout() {
         "it doesn't answer in time".to_owned()
+    } else if error.to_string().contains("invalid peer certificate") {
+        format!("its certificate isn't trusted ({error}): put the authority's behind the URL")
     } else if error.code() == Some("LOADING") {
         "it is loading its data".to_owned()
     } else {

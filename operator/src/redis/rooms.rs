@@ -5,15 +5,14 @@
 //! with an older position is told of the gap. Who is present is the gateways' own affair: the hash of members expires
 //! once the last one has left, as those do whom the deleted Room had let in.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use redis::{aio::MultiplexedConnection, cmd, pipe};
+use rotunda_crds::redis_url::{Address, Mode, RedisUrl};
 
 use super::{
     link::{Error, Login},
-    nodes::{self, Nodes},
-    topology::{Address, Reach},
-    url::RedisUrl,
+    primaries,
 };
 use crate::cluster::{build::names, model::RedisTarget};
 
@@ -33,17 +32,17 @@ pub async fn delete_rooms(
     matches: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<u64, Error> {
     let url = match target {
-        RedisTarget::External { url } => RedisUrl::parse(&url.0)?,
-        RedisTarget::Managed(managed) => RedisUrl {
-            cluster: true,
-            hosts: vec![Login {
-                host: format!("{}.{namespace}.svc", names::redis(cluster_name)),
-                port: MANAGED_PORT,
+        RedisTarget::External { url } => url.clone(),
+        RedisTarget::Managed(managed) => {
+            let host = format!("{}.{namespace}.svc", names::redis(cluster_name));
+            RedisUrl {
+                mode: Mode::Cluster,
+                addresses: vec![Address::new(&host, MANAGED_PORT)],
                 username: None,
-                password: Some(managed.password.clone()),
-                database: 0,
-            }],
-        },
+                password: Some(managed.password.0.as_str().into()),
+                trust: None,
+            }
+        }
     };
     delete_at(&url, key_prefix, matches).await
 }
@@ -55,57 +54,10 @@ pub(super) async fn delete_at(
     matches: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<u64, Error> {
     let mut deleted = 0;
-    for primary in primaries(url).await? {
+    for primary in primaries::find(url).await? {
         deleted += delete_on(&primary, key_prefix, matches).await?;
     }
     Ok(deleted)
-}
-
-/// Every node that holds keys of its own.
-async fn primaries(url: &RedisUrl) -> Result<Vec<Login>, Error> {
-    if !url.cluster {
-        return Ok(url.hosts.clone());
-    }
-    let mut last = None;
-    for seed in &url.hosts {
-        match read_nodes(seed).await {
-            Ok(nodes) => return Ok(serving(seed, &nodes)),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or(Error::Url(super::url::UrlError::Host)))
-}
-
-async fn read_nodes(seed: &Login) -> Result<Nodes, Error> {
-    let mut connection = connect(seed).await?;
-    let text: String = cmd("CLUSTER")
-        .arg("NODES")
-        .query_async(&mut connection)
-        .await
-        .map_err(|source| Error::of(&seed.host, "CLUSTER NODES", source))?;
-    nodes::parse(&text).map_err(|source| Error::Unreadable {
-        pod: seed.host.clone(),
-        source,
-    })
-}
-
-fn serving(seed: &Login, nodes: &Nodes) -> Vec<Login> {
-    let peers = nodes
-        .peers
-        .values()
-        .filter(|peer| !peer.slots.is_empty() && peer.reach != Reach::Failed);
-    // A set: during a failover two entries may share an address.
-    let addresses: BTreeSet<Address> = peers.filter_map(|peer| peer.at).collect();
-    let at = |at: Address| Login {
-        host: at.client.ip().to_string(),
-        port: at.client.port(),
-        ..seed.clone()
-    };
-    let myself = (!nodes.slots.is_empty()).then(|| seed.clone());
-    myself
-        .into_iter()
-        .chain(addresses.into_iter().map(at))
-        .collect()
 }
 
 async fn delete_on(

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 use super::{
@@ -44,10 +45,45 @@ impl TestServer {
         Self::start_with(0, name, launch_alone)
     }
 
+    /// The same, encrypted and not otherwise; gives the certificate of the authority that signed its own.
+    pub(super) fn encrypted(name: &str) -> (Self, String) {
+        let mut authority = String::new();
+        let server = Self::start_with(0, name, |folder, _, at| {
+            authority = issue(folder.path());
+            launch_plainly(
+                folder,
+                &["--port", "0", "--tls-port", &at.client.port().to_string()],
+            )
+        });
+        (server, authority)
+    }
+
+    /// A Sentinel that wants no login and watches another under the name `main`.
+    pub(super) fn sentinel_of(watched: &Self) -> Self {
+        Self::start_with(0, "sentinel", |folder, _, at| {
+            // Quoted as `redis.conf` wants it.
+            let password = password().0.replace('\\', "\\\\").replace('"', "\\\"");
+            let conf = format!(
+                "port {}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\nsentinel auth-pass main \"{password}\"\n",
+                at.client.port(),
+                watched.at.client.port()
+            );
+            let file = folder.path().join("sentinel.conf");
+            fs::write(&file, conf).expect("a file can be written");
+            Command::new("redis-server")
+                .arg(file)
+                .arg("--sentinel")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("redis-server is installed")
+        })
+    }
+
     fn start_with(
         shard: u32,
         name: &str,
-        launch: impl Fn(&TempDir, &PodKey, Address) -> Child,
+        launch: impl FnOnce(&TempDir, &PodKey, Address) -> Child,
     ) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         for part in ["conf", "data", "run", "secret"] {
@@ -172,17 +208,50 @@ fn launch(folder: &TempDir, key: &PodKey, at: Address) -> Child {
 }
 
 fn launch_alone(folder: &TempDir, _key: &PodKey, at: Address) -> Child {
+    launch_plainly(folder, &["--port", &at.client.port().to_string()])
+}
+
+/// As somebody else might run it.
+fn launch_plainly(folder: &TempDir, arguments: &[&str]) -> Child {
     let log = fs::File::create(folder.path().join("log")).expect("a file can be written");
-    let port = at.client.port().to_string();
-    let password = password();
-    Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--port", &port, "--save", ""])
-        .args(["--requirepass", &password.0])
+    let files = ["ca.pem", "server.pem", "server.key"];
+    let [ca, certificate, key] = files.map(|file| folder.path().join(file).display().to_string());
+    let mut server = Command::new("redis-server");
+    server
+        .args(["--bind", "127.0.0.1", "--save", ""])
+        .args(["--requirepass", &password().0])
+        .args(arguments);
+    if arguments.contains(&"--tls-port") {
+        server.args(["--tls-ca-cert-file", &ca, "--tls-auth-clients", "no"]);
+        server.args(["--tls-cert-file", &certificate, "--tls-key-file", &key]);
+    }
+    server
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .stdout(log)
         .spawn()
         .expect("redis-server is installed")
+}
+
+/// Puts a certificate for 127.0.0.1, its key and its authority's certificate into a folder, and gives the latter.
+fn issue(folder: &std::path::Path) -> String {
+    let key = KeyPair::generate().expect("a key can be made");
+    let mut params = CertificateParams::new([]).expect("no names are fine");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).expect("a certificate can be made");
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().expect("a key can be made");
+    let server = CertificateParams::new(["127.0.0.1".to_owned()])
+        .and_then(|params| params.signed_by(&key, &issuer))
+        .expect("a certificate can be made");
+    for (name, content) in [
+        ("server.pem", server.pem()),
+        ("server.key", key.serialize_pem()),
+        ("ca.pem", authority.pem()),
+    ] {
+        fs::write(folder.join(name), content).expect("a file can be written");
+    }
+    authority.pem()
 }
 
 fn command(folder: &TempDir, script: &str) -> Command {

@@ -1,14 +1,15 @@
 //! The whole of observe, plan and execute against real Redis processes in cluster mode.
 
 mod pod_scripts;
+mod somebody_elses;
 mod without_pods;
 
 use redis::cmd;
+use rotunda_crds::redis_url::RedisUrl;
 
 use super::{
     test_server::{TestServer, eventually, password},
     topology::{Role, State, Topology},
-    url::RedisUrl,
     *,
 };
 use crate::cluster::model::Verdict;
@@ -44,6 +45,13 @@ async fn settle(servers: &[TestServer], wanted: Wanted) -> (RedisStatus, Vec<Pro
     })
     .await;
     (status, events)
+}
+
+/// [`password`] as it stands in a URL.
+const PASSWORD: &str = "pass%20word%20%22$HOME%22%20%5C%20'x'";
+
+fn url(text: &str) -> RedisUrl {
+    RedisUrl::parse(text).expect("the URL is good")
 }
 
 async fn look(servers: &[TestServer]) -> Topology {

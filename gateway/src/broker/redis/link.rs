@@ -123,7 +123,7 @@ impl Login {
             info = info.set_password(password);
         }
         if self == Self::Full {
-            info = info.set_db(url.database());
+            info = info.set_db(url.database);
         }
         info
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use rotunda_crds::redis_url::Trust;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -30,10 +31,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(1500);
 pub(super) struct Tls(Arc<ClientConfig>);
 
 impl Tls {
-    /// Trusts the certificates in a PEM text and nobody else; without one, the authorities that the system trusts.
-    pub(super) fn trusting(certificates: Option<&str>) -> Result<Self, InvalidRedisUrl> {
+    /// Makes ready what has to be at hand to trust them.
+    pub(super) fn trusting(whom: &Trust) -> Result<Self, InvalidRedisUrl> {
         let mut roots = RootCertStore::empty();
-        if let Some(pem) = certificates {
+        if let Trust::Only(pem) = whom {
             for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
                 let added = certificate.map(|certificate| roots.add(certificate));
                 if !matches!(added, Ok(Ok(()))) {

@@ -1,66 +1,15 @@
-//! Where Redis is and how to log in: the one place that reads Redis URLs.
-//!
-//! `redis://[user][:password@]host[:port][/database]` is one server, `redis+sentinel://[user][:password@]host[:port][,…]/master name[/database]` one
-//! that Sentinels watch, `redis+cluster://[user][:password@]host[:port][,…]` the seeds of a cluster; with `rediss` for `redis` all is encrypted.
-//! User, password and master name are percent-decoded. Certificates (PEM) may follow the URL on lines of their own: then they alone
-//! are trusted, instead of the system's. No error and no Debug text holds the password.
+//! A Redis URL that connections can be made by: as it was read, with the certificates it trusts made ready.
 
 use std::fmt;
 use std::sync::Arc;
 
+use rotunda_crds::redis_url;
+pub use rotunda_crds::redis_url::InvalidRedisUrl;
+pub(super) use rotunda_crds::redis_url::{Address, Mode};
+
 use super::socket::Tls;
 
-const DEFAULT_PORT: u16 = 6379;
-const DEFAULT_SENTINEL_PORT: u16 = 26379;
-
-/// What begins the first certificate.
-const PEM_BEGIN: &str = "-----BEGIN";
-
-/// A host and a port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Address {
-    pub(super) host: Arc<str>,
-    pub(super) port: u16,
-}
-
-impl Address {
-    pub(super) fn new(host: &str, port: u16) -> Self {
-        Self {
-            host: host.into(),
-            port,
-        }
-    }
-
-    /// Reads `host:port`, as in a redirection; an IPv6 address may stand without brackets.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (host, port) = text.rsplit_once(':')?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        Some(Self::new(host, port.parse().ok()?))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-/// How the servers work together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// One server, and which of its databases.
-    Standalone { database: i64 },
-    /// The primary that Sentinels know by a name, and which of its databases.
-    Sentinel { master: Arc<str>, database: i64 },
-    /// A Redis Cluster.
-    Cluster,
-}
-
-/// A Redis URL, parsed.
+/// See the module.
 #[derive(Clone)]
 pub struct RedisUrl {
     pub(super) mode: Mode,
@@ -68,131 +17,25 @@ pub struct RedisUrl {
     pub(super) addresses: Vec<Address>,
     pub(super) username: Option<Arc<str>>,
     pub(super) password: Option<Arc<str>>,
+    /// Which database to select.
+    pub(super) database: i64,
     /// Whom to trust, where connections are encrypted.
     pub(super) tls: Option<Tls>,
 }
 
-/// Why a text isn't a URL of a Redis that Rotunda can use. Holds no part of it but the scheme.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRedisUrl {
-    /// There is no `://`.
-    #[error(
-        "a Redis URL begins with redis://, redis+sentinel:// or redis+cluster://, for TLS with rediss://, rediss+sentinel:// or rediss+cluster://"
-    )]
-    NoScheme,
-    /// Something else.
-    #[error(
-        "a Redis URL begins with redis://, redis+sentinel:// or redis+cluster:// (for TLS with rediss…), not with {0}://"
-    )]
-    Scheme(String),
-    /// No host, or several where only one may be.
-    #[error(
-        "a redis:// URL names one host, a redis+sentinel:// or redis+cluster:// URL one or more, parted by commas; no ? or # may follow"
-    )]
-    Hosts,
-    /// Not a number between 1 and 65535.
-    #[error("the port in a Redis URL is a number between 1 and 65535")]
-    Port,
-    /// After the host may come only a database, and only for one server.
-    #[error(
-        "after the host of a redis:// URL may only come /<number of the database>, after those of a redis+cluster:// URL nothing"
-    )]
-    Path,
-    /// The Sentinels have to be asked for something.
-    #[error(
-        "after the hosts of a redis+sentinel:// URL comes the name by which the Sentinels know the primary, as in redis+sentinel://host:26379/mymaster, and then perhaps /<number of the database>"
-    )]
-    Master,
-    /// A `%` that isn't followed by two hexadecimal digits, or what they make isn't UTF-8.
-    #[error(
-        "the user, password or master name in the Redis URL isn't percent-encoded as it should be (write % as %25)"
-    )]
-    Encoding,
-    /// Certificates that are none.
-    #[error(
-        "what follows the Redis URL isn't a certificate: put PEM blocks (BEGIN CERTIFICATE) of the authority that signed the server's there, or nothing"
-    )]
-    Certificate,
-    /// Certificates that nobody would look at.
-    #[error("certificates after a Redis URL are for rediss:// (TLS), not for {0}://")]
-    NeedlessCertificate(String),
-    /// There is nobody to trust.
-    #[error(
-        "this system has no certificates of authorities to check Redis's with: put the one that signed it behind the URL, on lines of its own"
-    )]
-    NoRoots,
-}
-
 impl RedisUrl {
-    /// Reads a URL; white space around it (as secrets often have) doesn't count.
+    /// Reads a URL, see [`rotunda_crds::redis_url`].
     pub fn parse(text: &str) -> Result<Self, InvalidRedisUrl> {
-        let (text, certificates) = match text.find(PEM_BEGIN) {
-            Some(at) => (&text[..at], Some(&text[at..])),
-            None => (text, None),
-        };
-        let (scheme, rest) = text
-            .trim()
-            .split_once("://")
-            .ok_or(InvalidRedisUrl::NoScheme)?;
-        let (transport, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
-        if !matches!(transport, "redis" | "rediss") || !matches!(kind, "" | "sentinel" | "cluster")
-        {
-            return Err(InvalidRedisUrl::Scheme(scheme_only(scheme)));
-        }
-        // The last `@`: one in a password that wasn't encoded does no harm then.
-        let (login, place) = match rest.rsplit_once('@') {
-            Some((login, place)) => (Some(login), place),
-            None => (None, rest),
-        };
-        let (username, password) =
-            match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
-                Some((username, password)) => (decode(username)?, decode(password)?),
-                None => (None, None),
-            };
-        let (hosts, path) = place.split_once('/').unwrap_or((place, ""));
-        let default_port = match kind {
-            "sentinel" => DEFAULT_SENTINEL_PORT,
-            _ => DEFAULT_PORT,
-        };
-        let addresses = hosts
-            .split(',')
-            .map(|host| parse_host(host, default_port))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mode = match (kind, path) {
-            ("cluster", "") => Mode::Cluster,
-            ("cluster", _) => return Err(InvalidRedisUrl::Path),
-            ("sentinel", path) => {
-                let (master, database) = path.split_once('/').unwrap_or((path, ""));
-                Mode::Sentinel {
-                    master: decode(master)?.ok_or(InvalidRedisUrl::Master)?,
-                    database: parse_database(database).ok_or(InvalidRedisUrl::Master)?,
-                }
-            }
-            _ if addresses.len() > 1 => return Err(InvalidRedisUrl::Hosts),
-            (_, path) => Mode::Standalone {
-                database: parse_database(path).ok_or(InvalidRedisUrl::Path)?,
-            },
-        };
-        let tls = match (transport, certificates) {
-            ("rediss", certificates) => Some(Tls::trusting(certificates)?),
-            (_, None) => None,
-            (_, Some(_)) => return Err(InvalidRedisUrl::NeedlessCertificate(scheme.into())),
-        };
+        let url = redis_url::RedisUrl::parse(text)?;
+        let database = url.database();
         Ok(Self {
-            mode,
-            addresses,
-            username,
-            password,
-            tls,
+            mode: url.mode,
+            addresses: url.addresses,
+            username: url.username,
+            password: url.password,
+            database,
+            tls: url.trust.as_ref().map(Tls::trusting).transpose()?,
         })
-    }
-
-    /// Which database to select.
-    pub(super) fn database(&self) -> i64 {
-        match self.mode {
-            Mode::Standalone { database } | Mode::Sentinel { database, .. } => database,
-            Mode::Cluster => 0,
-        }
     }
 }
 
@@ -205,71 +48,23 @@ impl fmt::Debug for RedisUrl {
     }
 }
 
-/// What is sure to be a scheme and no secret.
-fn scheme_only(text: &str) -> String {
-    let fine = text.len() <= 20
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    if fine { text.into() } else { "…".into() }
-}
-
-/// The number of a database; none is 0.
-fn parse_database(text: &str) -> Option<i64> {
-    if text.is_empty() {
-        return Some(0);
-    }
-    text.parse::<u32>().ok().map(Into::into)
-}
-
-fn parse_host(text: &str, default_port: u16) -> Result<Address, InvalidRedisUrl> {
-    let (host, port) = if let Some(bracketed) = text.strip_prefix('[') {
-        let (host, rest) = bracketed.split_once(']').ok_or(InvalidRedisUrl::Hosts)?;
-        match rest.strip_prefix(':') {
-            Some(port) => (host, Some(port)),
-            None if rest.is_empty() => (host, None),
-            None => return Err(InvalidRedisUrl::Hosts),
-        }
-    } else {
-        match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        }
-    };
-    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "?#".contains(c)) {
-        return Err(InvalidRedisUrl::Hosts);
-    }
-    let port = match port {
-        Some(port) => port
-            .parse()
-            .ok()
-            .filter(|port| *port != 0)
-            .ok_or(InvalidRedisUrl::Port)?,
-        None => default_port,
-    };
-    Ok(Address::new(host, port))
-}
-
-fn decode(text: &str) -> Result<Option<Arc<str>>, InvalidRedisUrl> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16));
-            let (Some(high), Some(low)) = (digit(), digit()) else {
-                return Err(InvalidRedisUrl::Encoding);
-            };
-            decoded.push(u8::try_from(high * 16 + low).map_err(|_| InvalidRedisUrl::Encoding)?);
-        } else {
-            decoded.push(byte);
-        }
-    }
-    let decoded = String::from_utf8(decoded).map_err(|_| InvalidRedisUrl::Encoding)?;
-    Ok(Some(decoded.into()))
-}
-
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_that_are_none_are_refused_and_debug_keeps_the_password_to_itself() {
+        let key = rcgen::generate_simple_self_signed(["h".into()]).expect("a certificate");
+        let parse = |pem: &str| RedisUrl::parse(&format!("rediss://:secret@h\n{pem}"));
+        let good = parse(&key.cert.pem()).expect("a fine URL");
+        assert!(good.tls.is_some());
+        assert!(!format!("{good:?}").contains("secret"));
+        for bad in [
+            "-----BEGIN X-----\n",
+            "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        ] {
+            let refused = parse(bad).expect_err("no certificate");
+            assert_eq!(refused, InvalidRedisUrl::Certificate);
+        }
+    }
+}

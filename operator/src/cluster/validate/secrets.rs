@@ -5,6 +5,7 @@ use rotunda_crds::{
     conditions::reason,
     config::{SecretFile, files, secret_files},
     realtime_cluster::RedisMode,
+    redis_url::RedisUrl,
 };
 
 use crate::cluster::{
@@ -12,14 +13,6 @@ use crate::cluster::{
     dereference::{Dereferenced, NamedSecret},
     model::{Hidden, ManagedRedis, Problem, RedisTarget, SecretFiles},
 };
-
-/// URL schemes of an external Redis.
-const REDIS_SCHEMES: [&str; 4] = [
-    "redis://",
-    "rediss://",
-    "redis+sentinel://",
-    "redis+cluster://",
-];
 
 /// Copies the entries that fields name one by one.
 pub(super) fn copied_files(input: &Dereferenced, problems: &mut Vec<Problem>) -> SecretFiles {
@@ -135,26 +128,22 @@ pub(super) fn redis_target(
         RedisMode::External(external) => {
             // Absent: told already, as a missing Secret.
             let bytes = copied.0.get(files::REDIS_URL_FILE)?;
-            let url = std::str::from_utf8(bytes).ok().map(str::trim);
-            let Some(url) =
-                url.filter(|url| REDIS_SCHEMES.iter().any(|scheme| url.starts_with(scheme)))
-            else {
-                let reference = &external.url_secret_ref;
-                problems.push(Problem {
-                    reason: reason::SECRET_INVALID,
-                    message: format!(
-                        "Entry \"{}\" of Secret \"{}\", which spec.redis.external.urlSecretRef names, is no Redis URL: it \
-                         has to start with one of {}.",
-                        reference.key,
-                        reference.name,
-                        REDIS_SCHEMES.join(", ")
-                    ),
-                });
-                return None;
-            };
-            Some(RedisTarget::External {
-                url: Hidden(url.to_owned()),
-            })
+            // What isn't even text can't begin as it should.
+            match RedisUrl::parse(std::str::from_utf8(bytes).unwrap_or_default()) {
+                Ok(url) => Some(RedisTarget::External { url }),
+                Err(error) => {
+                    let reference = &external.url_secret_ref;
+                    problems.push(Problem {
+                        reason: reason::SECRET_INVALID,
+                        message: format!(
+                            "Entry \"{}\" of Secret \"{}\", which spec.redis.external.urlSecretRef names, is no URL of a \
+                             Redis that can be used: {error}.",
+                            reference.key, reference.name
+                        ),
+                    });
+                    None
+                }
+            }
         }
     }
 }

@@ -126,26 +126,56 @@ fn all_problems_are_told_at_once() {
     );
 }
 
-#[test]
-fn a_redis_url_of_an_unknown_scheme_is_refused_without_showing_it() {
+/// What is wrong with a cluster whose external Redis is at this URL, if anything is.
+fn refusal_of_redis_at(url: &str) -> Option<String> {
     let cluster = MINIMAL.replace(
         "  auth:",
         "  redis: { external: { urlSecretRef: { name: my-redis, key: url } } }\n  auth:",
     );
-    let url = "
+    let secret = format!(
+        "
 kind: Secret
 apiVersion: v1
-metadata: { name: my-redis, namespace: demo }
-stringData: { url: 'http://:hunter2@redis' }
-";
-    let refusal = refusal(&with(&[&cluster, SECRET, url]));
-    assert_eq!(refusal.reason(), reason::SECRET_INVALID);
-    assert!(!refusal.message().contains("hunter2"));
-    assert!(
-        refusal.message().contains("redis+cluster://"),
-        "{}",
-        refusal.message()
+metadata: {{ name: my-redis, namespace: demo }}
+stringData: {{ url: {} }}
+",
+        serde_json::json!(url)
     );
+    let input = with(&[&cluster, SECRET, &secret]);
+    let validated = validate(&dereferenced(&input), &settings());
+    validated.err().map(|refusal| {
+        assert_eq!(refusal.reason(), reason::SECRET_INVALID);
+        refusal.message().clone()
+    })
+}
+
+#[test]
+fn whatever_url_of_redis_the_gateways_take_is_accepted() {
+    for url in [
+        "redis://:p%40ss@redis/3",
+        "rediss://redis:6380\n-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+        "redis+sentinel://a,b:26380/main",
+        "rediss+sentinel://a/main/2",
+        "redis+cluster://user:secret@a,b",
+        "rediss+cluster://a",
+    ] {
+        assert_eq!(refusal_of_redis_at(url), None, "{url}");
+    }
+}
+
+#[test]
+fn another_url_of_redis_is_refused_without_showing_it() {
+    for (url, hint) in [
+        ("http://:hunter2@redis", "redis+cluster://"),
+        ("redis+sentinel://:hunter2@redis", "/mymaster"),
+        ("redis://:hunter2@redis/x", "database"),
+        ("redis://:hunter2@a,b", "one host"),
+    ] {
+        let refusal = refusal_of_redis_at(url).expect("it is refused");
+        assert!(!refusal.contains("hunter2"), "{refusal}");
+        assert!(refusal.contains(hint), "{refusal}");
+        assert!(refusal.contains("spec.redis.external.urlSecretRef"));
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What needs no pods: an external Redis, and deleting what is stored of rooms.
+//! What needs no pods: deleting what is stored of rooms.
 
 use super::*;
 
@@ -47,10 +47,10 @@ async fn what_is_stored_of_matching_rooms_is_deleted_on_every_primary_of_a_clust
     ] {
         write(&servers, apart, "x").await;
     }
-    let url = RedisUrl {
-        cluster: true,
-        hosts: vec![servers[0].login()],
-    };
+    let url = url(&format!(
+        "redis+cluster://:{PASSWORD}@{}",
+        servers[0].at().client
+    ));
     let is_team = |room: &str| room.starts_with("team:");
     let deleted = rooms::delete_at(&url, "ns.chat", &is_team)
         .await
@@ -91,53 +91,10 @@ async fn what_is_stored_of_a_room_is_deleted_from_a_single_redis() {
         // What a prefix that is taken for a pattern would match.
         fill(&servers, "ns.c", room).await;
     }
-    let url = RedisUrl {
-        cluster: false,
-        hosts: vec![servers[0].login()],
-    };
+    let url = url(&format!("redis://:{PASSWORD}@{}", servers[0].at().client));
     let deleted = rooms::delete_at(&url, "ns.[chat]", &|room| room == "lobby").await;
     assert_eq!(deleted.expect("it works"), 3);
     assert_eq!(left(&servers, "ns.[chat]", "lobby").await, MEMBERS);
     assert_eq!(left(&servers, "ns.[chat]", "hall").await, ALL);
     assert_eq!(left(&servers, "ns.c", "lobby").await, ALL);
-}
-
-#[tokio::test]
-async fn an_external_redis_is_judged_with_a_hint_what_to_check() {
-    let servers = start(wanted(1, 0));
-    settle(&servers, wanted(1, 0)).await;
-    let at = servers[0].at().client;
-    let good = "pass%20word%20%22$HOME%22%20%5C%20'x'";
-    let reason = async |url: String| match external::check(&Hidden(url)).await.ready {
-        Verdict::Yes(problem) | Verdict::No(problem) | Verdict::Unknown(problem) => {
-            assert!(
-                !problem.message.contains("HOME") && !problem.message.contains("wr0ng"),
-                "{}",
-                problem.message
-            );
-            problem.reason
-        }
-    };
-    let whole = eventually("it serves", async || {
-        let reason = reason(format!("redis+cluster://:{good}@{at}")).await;
-        (reason != "RedisClusterDown").then_some(reason)
-    });
-    assert_eq!(whole.await, "Ready");
-    assert_eq!(
-        reason(format!("redis://:{good}@{at}")).await,
-        "RedisModeMismatch"
-    );
-    assert_eq!(
-        reason(format!("redis+cluster://:wr0ng@{at}")).await,
-        "RedisLoginRefused"
-    );
-    assert_eq!(
-        reason(format!("redis+cluster://{at}")).await,
-        "RedisLoginRefused"
-    );
-    assert_eq!(
-        reason("redis://127.0.0.1:1".to_owned()).await,
-        "RedisUnreachable"
-    );
-    assert_eq!(reason("http://example".to_owned()).await, "InvalidRedisUrl");
 }
