@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::super::{BrokerError, Retention, millis};
 use super::Engine;
-use super::call::{Call, Repeat};
+use super::call::Call;
 use super::scripts::{OPEN, TEND};
 use super::wire::{number, text};
 
@@ -216,14 +216,7 @@ impl Engine {
             .arg(millis(retention.max_age).min(i64::MAX as u64))
             .arg(expiries.log_ms)
             .arg(expiries.top_ms);
-        let call = Call {
-            slot: self.keys.slot(room),
-            command: &command,
-            script: Some(&TEND),
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
+        let call = Call::of(self.keys.slot(room), &command, &TEND);
         self.pool.call(call).await.map(drop)
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::super::ttl::PresenceTtl;
 use super::super::{BrokerError, millis};
 use super::Engine;
-use super::call::{Call, Repeat};
+use super::call::Call;
 use super::keys::slot;
 use super::scripts::LEASE;
 use super::wire::{array, list, number, text};
@@ -256,14 +256,7 @@ impl Engine {
         command
             .arg(millis(self.lease.ttl.get()))
             .arg(millis(REMEMBERED));
-        let call = Call {
-            slot: slot(&key),
-            command: &command,
-            script: Some(&LEASE),
-            repeat: Repeat::Safe,
-            replicated: None,
-            history: None,
-        };
+        let call = Call::of(slot(&key), &command, &LEASE);
         let [id, now, gateways] = array(self.pool.call(call).await?)?;
         let mut leases = HashMap::new();
         for pair in list(gateways)?.chunks_exact(2) {

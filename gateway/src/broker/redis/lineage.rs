@@ -93,12 +93,12 @@ struct Border {
     slots: Vec<u16>,
 }
 
-/// What was proven of a border.
-enum Proof {
-    Nothing,
-    TakenOver,
-    /// By the old owner's own map of the slots.
-    Moved(SlotMap),
+impl Border {
+    /// Whether all of its slots belong to the new writer, by the old one's map of them.
+    fn is_given_away(&self, slots: &SlotMap) -> bool {
+        let to = Some(&self.new.writer.address);
+        self.slots.iter().all(|slot| slots.owner(*slot) == to)
+    }
 }
 
 /// The line of each slot.
@@ -166,29 +166,21 @@ impl Lines {
         borders.into_iter().map(|(_, border)| border).collect()
     }
 
-    /// Takes note of what was proven.
-    fn settle(&mut self, border: &Border, proof: &Proof) {
-        let line = |ancestors| {
-            Arc::new(Line {
-                writer: border.new.writer.clone(),
-                ancestry: Ancestry::Known(ancestors),
-            })
-        };
-        let torn = line(Vec::new());
+    /// Takes note of whether a border was proven whole.
+    fn settle(&mut self, border: &Border, whole: bool) {
         let ancestors = std::iter::once(&border.old.history).chain(&border.ancestors);
-        let whole = line(ancestors.take(GENERATIONS).cloned().collect());
+        let known = if whole { GENERATIONS } else { 0 };
+        let settled = Arc::new(Line {
+            writer: border.new.writer.clone(),
+            ancestry: Ancestry::Known(ancestors.take(known).cloned().collect()),
+        });
         for slot in &border.slots {
             let Some(Some(line)) = self.0.get_mut(usize::from(*slot)) else {
                 continue;
             };
             // Another change may have come since.
             if Arc::ptr_eq(line, &border.new) {
-                let proven = match proof {
-                    Proof::Nothing => false,
-                    Proof::TakenOver => true,
-                    Proof::Moved(slots) => slots.owner(*slot) == Some(&border.new.writer.address),
-                };
-                *line = Arc::clone(if proven { &whole } else { &torn });
+                *line = Arc::clone(&settled);
             }
         }
     }
@@ -240,8 +232,8 @@ impl Lineage {
             .unwrap_or_default()
     }
 
-    fn settle(&self, border: &Border, proof: &Proof) {
-        self.lines.lock().settle(border, proof);
+    fn settle(&self, border: &Border, whole: bool) {
+        self.lines.lock().settle(border, whole);
         self.settled.send_replace(());
     }
 }
@@ -298,22 +290,22 @@ impl Engine {
             self.lineage.settled.send_replace(());
             for border in borders {
                 proofs.push(async {
-                    let proof = tokio::time::timeout(PROOF_PATIENCE, self.pool.prove(&border));
-                    let proof = proof.await.unwrap_or(Proof::Nothing);
-                    (border, proof)
+                    let proof = tokio::time::timeout(PROOF_PATIENCE, self.pool.is_whole(&border));
+                    let whole = proof.await.unwrap_or(false);
+                    (border, whole)
                 });
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
-                Some((border, proof)) = proofs.next() => {
+                Some((border, whole)) = proofs.next() => {
                     tracing::info!(
                         from = %border.old.address,
                         to = %border.new.writer.address,
                         slots = border.slots.len(),
-                        whole = !matches!(proof, Proof::Nothing),
+                        whole,
                         "another replication history begins"
                     );
-                    self.lineage.settle(&border, &proof);
+                    self.lineage.settle(&border, whole);
                 }
             }
         }
@@ -322,7 +314,7 @@ impl Engine {
 
 impl Pool {
     /// Asks the one who wrote the old history until it proves the border or can't any more.
-    async fn prove(&self, border: &Border) -> Proof {
+    async fn is_whole(&self, border: &Border) -> bool {
         let mut own = None;
         loop {
             let node = match self.nodes().into_iter().chain(own.take()).find(|node| {
@@ -332,24 +324,21 @@ impl Pool {
                 None => match Node::connect(&border.old.address, &self.url, &self.tasks).await {
                     Ok(node) if node.run == border.old.run => Arc::new(node),
                     // It was restarted or is gone, and what it alone had with it.
-                    Ok(_) | Err(_) => return Proof::Nothing,
+                    Ok(_) | Err(_) => return false,
                 },
             };
             let Ok(found) = node.check().await else {
-                return Proof::Nothing;
+                return false;
             };
             if found.primary {
                 if found.id != border.old.history {
-                    return Proof::Nothing;
+                    return false;
                 }
-                if let Some(slots) = moved_away(&node, border, &self.url.mode).await {
-                    return Proof::Moved(slots);
+                if has_given_away(&node, border, &self.url.mode).await {
+                    return true;
                 }
             } else if found.id == border.new.writer.history {
-                return match found.predecessor {
-                    Some(before) if before == border.old.history => Proof::TakenOver,
-                    _ => Proof::Nothing,
-                };
+                return found.predecessor.as_ref() == Some(&border.old.history);
             }
             own = Some(node);
             tokio::time::sleep(PAUSE).await;
@@ -357,15 +346,13 @@ impl Pool {
     }
 }
 
-/// The slot map of the old owner, if it says that it gave the slots away to one who could keep them.
-async fn moved_away(node: &Node, border: &Border, mode: &Mode) -> Option<SlotMap> {
+/// Whether the old owner says that it gave the slots away, to one who could keep them.
+async fn has_given_away(node: &Node, border: &Border, mode: &Mode) -> bool {
     if *mode != Mode::Cluster || !border.seasoned {
-        return None;
+        return false;
     }
-    let slots = read_slot_map(node).await.ok()?;
-    let to = Some(&border.new.writer.address);
-    let all = border.slots.iter().all(|slot| slots.owner(*slot) == to);
-    all.then_some(slots)
+    let slots = read_slot_map(node).await;
+    slots.is_ok_and(|slots| border.is_given_away(&slots))
 }
 
 #[cfg(test)]

@@ -35,16 +35,12 @@ fn what_was_before_this_gateway_is_not_vouched_for() {
 fn a_chain_of_proven_borders_is_whole_up_to_the_first_that_is_not() {
     let mut lines = lines();
     observe(&mut lines, &writer(1, "a"));
-    for (port, history, proof) in [
-        (2, "b", Proof::Nothing),
-        (1, "c", Proof::TakenOver),
-        (2, "d", Proof::TakenOver),
-    ] {
+    for (port, history, whole) in [(2, "b", false), (1, "c", true), (2, "d", true)] {
         let borders = observe(&mut lines, &writer(port, history));
         assert_eq!(borders.len(), 1);
         assert_eq!(borders[0].slots.len(), usize::from(SLOTS));
         assert_eq!(ancestors(&lines, 9, history), None, "it isn't proven yet");
-        lines.settle(&borders[0], &proof);
+        lines.settle(&borders[0], whole);
     }
     assert_eq!(
         ancestors(&lines, 9, "d"),
@@ -69,9 +65,9 @@ fn a_proof_that_comes_too_late_proves_only_what_it_is_about() {
     observe(&mut lines, &writer(1, "a"));
     let first = observe(&mut lines, &writer(2, "b"));
     let second = observe(&mut lines, &writer(3, "c"));
-    lines.settle(&first[0], &Proof::TakenOver);
+    lines.settle(&first[0], true);
     assert_eq!(ancestors(&lines, 0, "c"), None);
-    lines.settle(&second[0], &Proof::TakenOver);
+    lines.settle(&second[0], true);
     // What flowed into b wasn't known when c came.
     assert_eq!(ancestors(&lines, 0, "c"), Some(vec!["b".to_owned()]));
 }
@@ -96,7 +92,7 @@ fn each_slot_has_its_own_line() {
     );
     // By the old owner's word the slot is still its own.
     let own = SlotMap::single(Address::new("redis", 1));
-    lines.settle(&borders[0], &Proof::Moved(own.clone()));
+    lines.settle(&borders[0], borders[0].is_given_away(&own));
     assert_eq!(ancestors(&lines, 7, "b"), Some(vec![]));
     assert_eq!(
         ancestors(&lines, 8, "a"),
@@ -109,7 +105,7 @@ fn each_slot_has_its_own_line() {
     for slot in 0..SLOTS {
         given.moved(slot, &Address::new("redis", 2));
     }
-    lines.settle(&borders[0], &Proof::Moved(given));
+    lines.settle(&borders[0], borders[0].is_given_away(&given));
     assert_eq!(ancestors(&lines, 6, "b"), Some(vec!["a".to_owned()]));
     assert_eq!(ancestors(&lines, 7, "b"), Some(vec![]));
 }
@@ -120,7 +116,7 @@ fn only_so_many_generations_are_remembered() {
     for generation in 0..2 * GENERATIONS {
         let borders = observe(&mut lines, &writer(1, &generation.to_string()));
         for border in borders {
-            lines.settle(&border, &Proof::TakenOver);
+            lines.settle(&border, true);
         }
     }
     let last = (2 * GENERATIONS - 1).to_string();
