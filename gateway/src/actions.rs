@@ -9,7 +9,7 @@ use rotunda_crds::RoomName;
 use rotunda_crds::access::Action;
 
 use crate::access;
-use crate::auth::{Capability, Identity};
+use crate::auth::{AuthError, Capability, Identity};
 use crate::broker::{
     IdempotencyKey, Leave, Members, Publication, Published, Retention, UserPresence,
 };
@@ -302,12 +302,17 @@ pub async fn remove(
 }
 
 /// Takes a newer token for a connection. Only one of the same user: who someone is can't change under their memberships.
-pub fn refresh(gateway: &Gateway, connection: &Connection, token: &Token) -> Result<(), Failure> {
+pub async fn refresh(
+    gateway: &Arc<Gateway>,
+    connection: &Arc<Connection>,
+    token: &Token,
+) -> Result<(), Failure> {
     let identity = gateway
         .settings()
         .authenticator
         .authenticate(Some(&token.0))
-        .map_err(|error| Failure::new(ErrorCode::Unauthorized, error.to_string()))?;
+        .await
+        .map_err(AuthError::failure)?;
     if identity.user != connection.user {
         return Err(Failure::new(
             ErrorCode::Unauthorized,

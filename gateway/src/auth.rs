@@ -1,26 +1,50 @@
 //! Who a client is: tokens, API keys and origins, checked against the loaded config.
 //!
-//! Each key pins its algorithms, so that no token chooses how it is checked. A token must expire: one without `exp` could never be taken
-//! back. Nothing here logs or prints a token or a key.
+//! ```text
+//! token → header → the keys that its algorithm and `kid` point to → signature → exp, nbf, iss, aud, sub → Identity
+//!                     └ files of the config, or sets at a URL, held in memory
+//! ```
+//!
+//! Each key pins its algorithms, so that no token chooses how it is checked; what a token's header says beyond `alg` and `kid` is never followed. A
+//! token must expire: one without `exp` could never be taken back. Nothing here logs or prints a token or a key.
+//!
+//! [`key`] is one key, [`key_set`] reads sets, [`key_source`] keeps one up to date, [`fetch`] gets it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use rotunda_crds::config::{AuthConfig, JwtConfig, JwtKeyConfig};
-use rotunda_crds::realtime_cluster::auth::JwtAlgorithm;
+use futures::FutureExt;
+use futures::future::join_all;
+use jsonwebtoken::{Algorithm, Header, decode_header};
+use rotunda_crds::config::{AuthConfig, JwtKeyConfig};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::dialect::CloseReason;
 use crate::ids::UserId;
+use crate::metrics::Metrics;
 
+pub mod api_keys;
 pub mod capability;
+pub mod error;
+mod fetch;
+mod key;
+mod key_set;
+mod key_source;
 pub mod origin;
 
+pub use api_keys::ApiKeys;
 pub use capability::Capability;
+pub use error::{AuthError, KeyError};
+pub use key::algorithm_of;
 pub use origin::Origins;
+
+use fetch::Fetcher;
+use key::{Key, Rules};
+use key_set::KeySet;
+use key_source::{KeySource, Looked};
 
 /// How far clocks may be apart when `exp` and `nbf` are checked.
 pub const LEEWAY: Duration = Duration::from_secs(5);
@@ -67,83 +91,22 @@ impl Identity {
     }
 }
 
-/// Why a client isn't let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
-    #[error(
-        "a token is needed: as the query parameter `token`, in the header `Authorization: Bearer …`, or as a subprotocol"
-    )]
-    Missing,
-    #[error("the token is not a JSON Web Token")]
-    NotAToken,
-    #[error("the token was signed by no key of this service")]
-    UnknownKey,
-    #[error("the token's signature is wrong")]
-    BadSignature,
-    #[error("the token has expired")]
-    Expired,
-    #[error("the token is not valid yet")]
-    NotYetValid,
-    #[error("the token was issued by or for someone else (`iss`, `aud`)")]
-    WrongAudience,
-    #[error("the token lacks a claim: it needs `sub` and `exp`")]
-    MissingClaim,
-    #[error("the token's `sub` is no user id: 1 to 128 bytes without control characters")]
-    BadSubject,
-    /// A key can't be had at the moment: never the client's fault.
-    #[error("the keys for tokens can't be had at the moment")]
-    KeySourceAway,
-}
-
-impl AuthError {
-    /// How a connection ends for this.
-    pub fn close_reason(self) -> CloseReason {
-        match self {
-            Self::KeySourceAway => CloseReason::Unavailable,
-            Self::Missing => CloseReason::Unauthorized("a token is needed"),
-            Self::NotAToken => CloseReason::Unauthorized("the token is not a JSON Web Token"),
-            Self::UnknownKey => {
-                CloseReason::Unauthorized("the token was signed by no key of this service")
-            }
-            Self::BadSignature => CloseReason::Unauthorized("the token's signature is wrong"),
-            Self::Expired => CloseReason::Unauthorized("the token has expired"),
-            Self::NotYetValid => CloseReason::Unauthorized("the token is not valid yet"),
-            Self::WrongAudience => {
-                CloseReason::Unauthorized("the token was issued by or for someone else (iss, aud)")
-            }
-            Self::MissingClaim => {
-                CloseReason::Unauthorized("the token lacks a claim: it needs sub and exp")
-            }
-            Self::BadSubject => CloseReason::Unauthorized("the token's sub is no user id"),
-        }
-    }
-}
-
-/// Why a config's keys can't be used. Names files and keys, never what is in them.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    #[error("key `{id}` needs the file `{file}`, which is missing or empty")]
-    MissingFile { id: String, file: String },
-    #[error("key `{id}`: the file `{file}` is no public key in PEM that fits its algorithms")]
-    BadPem { id: String, file: String },
-    #[error("API key `{name}` needs the file `{file}`, which is missing or empty")]
-    MissingApiKey { name: String, file: String },
-}
-
 /// Checks tokens.
 #[derive(Debug, Default)]
 pub struct Authenticator {
+    rules: Rules,
+    /// Of files.
     keys: Vec<Key>,
+    /// Of URLs.
+    sets: Vec<RemoteSet>,
     anonymous: bool,
-    /// Some keys come from a URL and aren't there.
-    key_source_away: bool,
 }
 
+/// A key set at a URL, and what its keys are taken for.
 #[derive(Debug)]
-struct Key {
-    id: String,
-    decoding: DecodingKey,
-    validation: Validation,
+struct RemoteSet {
+    source: Arc<KeySource>,
+    algorithms: Vec<Algorithm>,
 }
 
 #[derive(Deserialize)]
@@ -153,7 +116,7 @@ struct RegisteredClaims {
 }
 
 impl Authenticator {
-    /// Takes the keys of a config; `file` gives the contents of a file beside it.
+    /// Takes the keys of a config; `file` gives the contents of a file beside it. Sets at a URL aren't fetched before [`start`](Self::start).
     pub fn new<'a>(
         auth: &AuthConfig,
         file: impl Fn(&str) -> Option<&'a [u8]>,
@@ -165,65 +128,186 @@ impl Authenticator {
         let Some(jwt) = &auth.jwt else {
             return Ok(authenticator);
         };
+        authenticator.rules = Rules::new(jwt);
         for config in &jwt.keys {
-            let Some(name) = &config.file else {
-                authenticator.key_source_away |= config.jwks_url.is_some();
-                continue;
-            };
-            let missing = || KeyError::MissingFile {
-                id: config.id.clone(),
-                file: name.clone(),
-            };
-            let material = file(name)
-                .filter(|bytes| !bytes.is_empty())
-                .ok_or_else(missing)?;
-            authenticator
-                .keys
-                .push(build_key(jwt, config, name, material)?);
+            if let Some(url) = &config.jwks_url {
+                authenticator.sets.push(remote_set(config, url)?);
+            } else if let Some(name) = &config.file {
+                let missing = || KeyError::MissingFile {
+                    id: config.id.clone(),
+                    file: name.clone(),
+                };
+                let material = file(name)
+                    .filter(|bytes| !bytes.is_empty())
+                    .ok_or_else(missing)?;
+                authenticator.keys.push(read_key(config, name, material)?);
+            }
         }
         Ok(authenticator)
     }
 
-    /// Whoever comes with this token, or without one.
-    pub fn authenticate(&self, token: Option<&str>) -> Result<Identity, AuthError> {
+    /// Goes on with the sets that another one has fetched already, where they come from the same URL.
+    pub fn take_over(&mut self, before: &Self) {
+        for set in &mut self.sets {
+            let mut known = before.sets.iter().map(|set| &set.source);
+            if let Some(source) = known.find(|source| source.url == set.source.url) {
+                set.source = Arc::clone(source);
+            }
+        }
+    }
+
+    /// Starts to fetch the sets at URLs and to keep them up to date, until this and whoever took them over is dropped.
+    pub fn start(
+        &self,
+        tracker: &TaskTracker,
+        stopping: &CancellationToken,
+        metrics: &Arc<Metrics>,
+    ) {
+        for set in &self.sets {
+            set.source.start(tracker, stopping, metrics);
+        }
+    }
+
+    /// Whoever comes with this token, or without one. Waits only for a set that may hold a key which isn't known yet, and not for long.
+    pub async fn authenticate(&self, token: Option<&str>) -> Result<Identity, AuthError> {
         match token {
-            Some(token) => self.verify(token),
+            Some(token) => self.verify(token).await,
             None if self.anonymous => Ok(Identity::anonymous()),
             None => Err(AuthError::Missing),
         }
     }
 
-    fn verify(&self, token: &str) -> Result<Identity, AuthError> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(AuthError::NotAToken);
+    async fn verify(&self, token: &str) -> Result<Identity, AuthError> {
+        let header = read_header(token)?;
+        let checked = self.check(token, &header);
+        let unknown = matches!(
+            checked,
+            Err(AuthError::UnknownKey | AuthError::BadSignature)
+        );
+        if !unknown || self.names_a_key(&header) {
+            return checked;
         }
-        let header = decode_header(token).map_err(|_| AuthError::NotAToken)?;
-        let fitting = self.keys.iter().filter(|key| {
-            key.validation.algorithms.contains(&header.alg)
-                && header.kid.as_ref().is_none_or(|kid| *kid == key.id)
-        });
-        let mut failure = if self.key_source_away {
-            AuthError::KeySourceAway
-        } else {
-            AuthError::UnknownKey
-        };
-        for key in fitting {
-            match decode::<Box<RawValue>>(token, &key.decoding, &key.validation) {
-                Ok(data) => return identity(&data.claims),
-                Err(error) => {
-                    let mapped = map_error(&error);
-                    // Another key may have signed it; anything else is about the token itself, whose signature was right.
-                    if mapped != AuthError::BadSignature {
-                        return Err(mapped);
-                    }
-                    if !self.key_source_away {
-                        failure = mapped;
-                    }
-                }
+        let asked = self.sets.iter().filter(|set| set.takes(header.alg));
+        let looked = join_all(asked.map(|set| set.source.look_again())).await;
+        if looked.is_empty() {
+            return checked;
+        }
+        match self.check(token, &header) {
+            Err(AuthError::UnknownKey | AuthError::BadSignature)
+                if looked.contains(&Looked::Away) =>
+            {
+                Err(AuthError::KeySourceAway)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether there is a key that the token's `kid` means.
+    fn names_a_key(&self, header: &Header) -> bool {
+        header.kid.as_deref().is_some_and(|kid| {
+            let named = |key: &Key| key.name.as_deref() == Some(kid) && key.checks(header.alg);
+            self.keys.iter().any(named)
+                || self
+                    .sets
+                    .iter()
+                    .any(|set| set.takes(header.alg) && set.source.keys().names(kid, header.alg))
+        })
+    }
+
+    /// Checks with the keys at hand: those that `kid` means, or without such those that it might mean.
+    fn check(&self, token: &str, header: &Header) -> Result<Identity, AuthError> {
+        let sets: Vec<Arc<KeySet>> = self
+            .sets
+            .iter()
+            .filter(|set| set.takes(header.alg))
+            .map(|set| set.source.keys())
+            .collect();
+        let of_files = self.keys.iter().filter(|key| key.checks(header.alg));
+        let of_sets = sets
+            .iter()
+            .flat_map(|set| set.keys())
+            .filter(|key| key.checks(header.alg));
+        let kid = header.kid.as_deref();
+        let try_all = |keys: &mut dyn Iterator<Item = &Key>| self.try_all(token, header.alg, keys);
+        if kid.is_some() {
+            let all = of_files.clone().chain(of_sets.clone());
+            let tried = try_all(&mut all.filter(|key| key.name.as_deref() == kid));
+            if !matches!(tried, Err(AuthError::UnknownKey)) {
+                return tried;
+            }
+        }
+        // The ids of a config's own keys needn't be known to who signs; those in a set are.
+        try_all(&mut of_files.chain(of_sets.filter(|key| kid.is_none() || key.name.is_none())))
+    }
+
+    fn try_all(
+        &self,
+        token: &str,
+        algorithm: Algorithm,
+        keys: &mut dyn Iterator<Item = &Key>,
+    ) -> Result<Identity, AuthError> {
+        let mut failure = AuthError::UnknownKey;
+        for key in keys {
+            match key.verify(token, algorithm, &self.rules) {
+                Ok(claims) => return identity(&claims),
+                // Another key may have signed it; anything else is about the token itself, whose signature was right.
+                Err(AuthError::BadSignature) => failure = AuthError::BadSignature,
+                Err(error) => return Err(error),
             }
         }
         Err(failure)
     }
+}
+
+impl RemoteSet {
+    fn takes(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+    }
+}
+
+/// Reads what says how to check a token. Most of it is ignored, above all keys and where to find them (`jwk`, `jku`, `x5c`, `x5u`).
+fn read_header(token: &str) -> Result<Header, AuthError> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(AuthError::NotAToken);
+    }
+    let header = decode_header(token).map_err(|_| AuthError::NotAToken)?;
+    // What must be understood and isn't (RFC 7515, section 4.1.11).
+    if header.crit.is_some() {
+        return Err(AuthError::NotAToken);
+    }
+    Ok(header)
+}
+
+fn read_key(config: &JwtKeyConfig, file: &str, material: &[u8]) -> Result<Key, KeyError> {
+    let mut algorithms = config.algorithms.iter();
+    let key = if algorithms.all(|algorithm| algorithm.is_symmetric()) {
+        Key::shared(&config.id, material, &config.algorithms)
+    } else {
+        Key::from_pem(&config.id, material, &config.algorithms)
+    };
+    key.ok_or_else(|| KeyError::BadPem {
+        id: config.id.clone(),
+        file: file.to_owned(),
+    })
+}
+
+fn remote_set(config: &JwtKeyConfig, url: &str) -> Result<RemoteSet, KeyError> {
+    let id = || config.id.clone();
+    let parsed = fetch::parse_url(url).ok_or_else(|| KeyError::BadUrl { id: id() })?;
+    let fetcher = Fetcher::new().ok_or_else(|| KeyError::NoAuthorities { id: id() })?;
+    let fetch = move || {
+        let (fetcher, url) = (fetcher.clone(), parsed.clone());
+        async move { fetcher.fetch(&url).await }.boxed()
+    };
+    // Whoever can read a set could sign with a shared secret in it.
+    let algorithms = config
+        .algorithms
+        .iter()
+        .filter(|algorithm| !algorithm.is_symmetric());
+    Ok(RemoteSet {
+        source: Arc::new(KeySource::new(url.to_owned(), Box::new(fetch))),
+        algorithms: algorithms.copied().map(algorithm_of).collect(),
+    })
 }
 
 fn identity(claims: &RawValue) -> Result<Identity, AuthError> {
@@ -243,149 +327,7 @@ fn identity(claims: &RawValue) -> Result<Identity, AuthError> {
     })
 }
 
-fn map_error(error: &jsonwebtoken::errors::Error) -> AuthError {
-    use jsonwebtoken::errors::ErrorKind;
-    match error.kind() {
-        ErrorKind::ExpiredSignature => AuthError::Expired,
-        ErrorKind::ImmatureSignature => AuthError::NotYetValid,
-        ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => AuthError::WrongAudience,
-        ErrorKind::MissingRequiredClaim(claim) if claim == "iss" || claim == "aud" => {
-            AuthError::WrongAudience
-        }
-        ErrorKind::MissingRequiredClaim(_) => AuthError::MissingClaim,
-        ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm | ErrorKind::InvalidKeyFormat => {
-            AuthError::BadSignature
-        }
-        _ => AuthError::NotAToken,
-    }
-}
-
-fn build_key(
-    jwt: &JwtConfig,
-    config: &JwtKeyConfig,
-    file: &str,
-    material: &[u8],
-) -> Result<Key, KeyError> {
-    let algorithms: Vec<_> = config
-        .algorithms
-        .iter()
-        .map(|algorithm| algorithm_of(*algorithm))
-        .collect();
-    let symmetric = config
-        .algorithms
-        .iter()
-        .all(|algorithm| algorithm.is_symmetric());
-    let decoding = if symmetric {
-        DecodingKey::from_secret(material)
-    } else {
-        public_key(material).ok_or_else(|| bad_pem(config, file))?
-    };
-    // A PEM is of one family; what other families are listed can't be checked with it.
-    let algorithms: Vec<_> = algorithms
-        .into_iter()
-        .filter(|algorithm| algorithm.family() == decoding.family())
-        .collect();
-    let first = *algorithms.first().ok_or_else(|| bad_pem(config, file))?;
-    let mut validation = Validation::new(first);
-    validation.algorithms = algorithms;
-    validation.leeway = LEEWAY.as_secs();
-    validation.validate_nbf = true;
-    // Without a configured audience a token may name any.
-    validation.validate_aud = jwt.audience.is_some();
-    let mut required = vec!["exp", "sub"];
-    if let Some(issuer) = &jwt.issuer {
-        validation.set_issuer(&[issuer]);
-        required.push("iss");
-    }
-    if let Some(audience) = &jwt.audience {
-        validation.set_audience(&[audience]);
-        required.push("aud");
-    }
-    validation.set_required_spec_claims(&required);
-    Ok(Key {
-        id: config.id.clone(),
-        decoding,
-        validation,
-    })
-}
-
-fn bad_pem(config: &JwtKeyConfig, file: &str) -> KeyError {
-    KeyError::BadPem {
-        id: config.id.clone(),
-        file: file.to_owned(),
-    }
-}
-
-fn public_key(pem: &[u8]) -> Option<DecodingKey> {
-    DecodingKey::from_rsa_pem(pem)
-        .or_else(|_| DecodingKey::from_ec_pem(pem))
-        .or_else(|_| DecodingKey::from_ed_pem(pem))
-        .ok()
-}
-
-/// The library's name for an algorithm.
-pub fn algorithm_of(algorithm: JwtAlgorithm) -> Algorithm {
-    match algorithm {
-        JwtAlgorithm::HS256 => Algorithm::HS256,
-        JwtAlgorithm::HS384 => Algorithm::HS384,
-        JwtAlgorithm::HS512 => Algorithm::HS512,
-        JwtAlgorithm::RS256 => Algorithm::RS256,
-        JwtAlgorithm::RS384 => Algorithm::RS384,
-        JwtAlgorithm::RS512 => Algorithm::RS512,
-        JwtAlgorithm::PS256 => Algorithm::PS256,
-        JwtAlgorithm::PS384 => Algorithm::PS384,
-        JwtAlgorithm::PS512 => Algorithm::PS512,
-        JwtAlgorithm::ES256 => Algorithm::ES256,
-        JwtAlgorithm::ES384 => Algorithm::ES384,
-        JwtAlgorithm::EdDSA => Algorithm::EdDSA,
-    }
-}
-
-/// The keys of the server API, by name.
-#[derive(Default)]
-pub struct ApiKeys(Vec<(String, Vec<u8>)>);
-
-impl fmt::Debug for ApiKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.iter().map(|(name, _)| name))
-            .finish()
-    }
-}
-
-impl ApiKeys {
-    /// Takes the keys of a config. White space around a key is no part of it: editors and `kubectl create secret --from-file` add it.
-    pub fn new<'a>(
-        auth: &AuthConfig,
-        file: impl Fn(&str) -> Option<&'a [u8]>,
-    ) -> Result<Self, KeyError> {
-        auth.api_keys
-            .iter()
-            .map(|key| {
-                let bytes = file(&key.file)
-                    .map(<[u8]>::trim_ascii)
-                    .filter(|bytes| !bytes.is_empty());
-                let missing = || KeyError::MissingApiKey {
-                    name: key.name.clone(),
-                    file: key.file.clone(),
-                };
-                Ok((key.name.clone(), bytes.ok_or_else(missing)?.to_vec()))
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-
-    /// The name of the key that was presented. Takes as long for a near miss as for a far one, and looks at all keys.
-    pub fn name_of(&self, presented: &str) -> Option<&str> {
-        let mut found = None;
-        for (name, key) in &self.0 {
-            if bool::from(key.as_slice().ct_eq(presented.as_bytes())) {
-                found = Some(name.as_str());
-            }
-        }
-        found
-    }
-}
-
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

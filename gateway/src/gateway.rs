@@ -74,6 +74,7 @@ impl Gateway {
             tracker.clone(),
             stopping.clone(),
         );
+        settings.authenticator.start(&tracker, &stopping, &metrics);
         let registry = Arc::new(Registry::default());
         if let Some(limit) = memory::limit() {
             backlog.set_cap(limit / BACKLOG_SHARE);
@@ -120,7 +121,10 @@ impl Gateway {
     }
 
     /// Swaps in new settings whole; connections stay, memberships are looked at again.
-    pub async fn reload(&self, settings: Settings) {
+    pub async fn reload(&self, mut settings: Settings) {
+        let authenticator = &mut settings.authenticator;
+        authenticator.take_over(&self.settings().authenticator);
+        authenticator.start(&self.tracker, &self.stopping, &self.metrics);
         let settings = Arc::new(settings);
         *self.settings.write() = Arc::clone(&settings);
         self.hub.broker().set_presence_ttl(settings.presence_ttl());

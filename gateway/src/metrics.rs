@@ -48,6 +48,7 @@ pub struct Metrics {
     redis_reconnects: Counter,
     pub rooms: Gauge,
     policy_reloads: Family<Labels<1>, Counter>,
+    key_set_fetches: Family<Labels<1>, Counter>,
 }
 
 impl Default for Metrics {
@@ -94,6 +95,7 @@ impl Metrics {
             redis_reconnects: Counter::default(),
             rooms: Gauge::default(),
             policy_reloads: Family::default(),
+            key_set_fetches: Family::default(),
             registry: Registry::default(),
         };
         registry.register("connections", "Open connections", connections);
@@ -192,6 +194,11 @@ impl Metrics {
             "Configs found, by result",
             metrics.policy_reloads.clone(),
         );
+        registry.register(
+            "key_set_fetches",
+            "Sets of token keys asked for at their URLs, by result",
+            metrics.key_set_fetches.clone(),
+        );
         Self {
             registry,
             ..metrics
@@ -238,6 +245,13 @@ impl Metrics {
     pub fn reload(&self, accepted: bool) {
         let result = if accepted { "accepted" } else { "refused" };
         self.policy_reloads
+            .get_or_create(&[("result", result)])
+            .inc();
+    }
+
+    pub fn key_set_fetched(&self, came: bool) {
+        let result = if came { "fetched" } else { "failed" };
+        self.key_set_fetches
             .get_or_create(&[("result", result)])
             .inc();
     }

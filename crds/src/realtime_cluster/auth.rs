@@ -45,7 +45,8 @@ pub struct JwtKey {
     pub secret_ref: Option<SecretKeyRef>,
     /// Secret with the public key as PEM, for the RS, PS and ES algorithms and EdDSA.
     pub public_key_ref: Option<SecretKeyRef>,
-    /// `https://` URL of a JSON Web Key Set, fetched by the gateways.
+    /// URL of a JSON Web Key Set, fetched by the gateways and again before it is old: `https://`, or `http://` with a Service of this
+    /// Kubernetes cluster. Its keys have the names that the set gives them.
     pub jwks_url: Option<String>,
     /// Algorithms that this key accepts. Default: HS256 with `secretRef`, else all that a public key can check.
     #[serde(default)]

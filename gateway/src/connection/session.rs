@@ -295,7 +295,7 @@ async fn answer(
             event::members(reference, &room, &members)
         }
         Command::Refresh { token } => {
-            actions::refresh(gateway, connection, &token)?;
+            actions::refresh(gateway, connection, &token).await?;
             event::done(EventKind::Refreshed, reference)
         }
     }))

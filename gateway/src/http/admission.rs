@@ -31,7 +31,7 @@ pub(super) fn has_room(gateway: &Gateway) -> Result<(), Failure> {
 }
 
 /// Admits a request whose answer is the stream itself: here a refusal is a status.
-pub(super) fn admit(
+pub(super) async fn admit(
     gateway: &Gateway,
     headers: &HeaderMap,
     uri: &Uri,
@@ -42,9 +42,10 @@ pub(super) fn admit(
         .settings()
         .authenticator
         .authenticate(token.as_deref())
+        .await
         .map_err(|error| {
             gateway.metrics.refused(error.close_reason().reason());
-            retryable(token::refused(error))
+            retryable(error.failure())
         })?;
     gateway.ready().map_err(|_| {
         gateway.metrics.refused("unavailable");

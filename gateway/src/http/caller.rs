@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Uri};
 use super::token;
 use super::{Port, Side};
 use crate::actions::Actor;
-use crate::auth::Identity;
+use crate::auth::{AuthError, Identity};
 use crate::dialect::{ErrorCode, Failure};
 use crate::ids::UserId;
 use crate::limits::Kind;
@@ -25,12 +25,12 @@ impl FromRequestParts<Port> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, port: &Port) -> Result<Self, Failure> {
-        Self::of(port, &parts.headers, &parts.uri)
+        Self::of(port, &parts.headers, &parts.uri).await
     }
 }
 
 impl Caller {
-    pub(super) fn of(port: &Port, headers: &HeaderMap, uri: &Uri) -> Result<Self, Failure> {
+    async fn of(port: &Port, headers: &HeaderMap, uri: &Uri) -> Result<Self, Failure> {
         let settings = port.gateway.settings();
         match port.side {
             Side::Public => {
@@ -38,7 +38,8 @@ impl Caller {
                 let identity = settings
                     .authenticator
                     .authenticate(token.as_deref())
-                    .map_err(token::refused)?;
+                    .await
+                    .map_err(AuthError::failure)?;
                 Ok(Self::User(identity))
             }
             Side::Server => {

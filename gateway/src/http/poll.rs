@@ -49,7 +49,7 @@ async fn try_poll(
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Result<Response, Failure> {
-    let identity = admission::admit(gateway, headers, uri)?;
+    let identity = admission::admit(gateway, headers, uri).await?;
     let rooms = wanted::rooms(headers, uri)?;
     let wait = wait(uri)?;
     if *method == Method::HEAD {

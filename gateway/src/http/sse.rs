@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rotunda_crds::config::HeartbeatConfig;
@@ -37,29 +38,31 @@ pub(super) fn routes() -> Routes {
 
 /// Answers a request for an event stream.
 pub async fn open(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    try_open(&gateway, &request).unwrap_or_else(IntoResponse::into_response)
+    try_open(&gateway, &request.into_parts().0)
+        .await
+        .unwrap_or_else(IntoResponse::into_response)
 }
 
-fn try_open(gateway: &Arc<Gateway>, request: &Request) -> Result<Response, Failure> {
+async fn try_open(gateway: &Arc<Gateway>, request: &Parts) -> Result<Response, Failure> {
     let started = Instant::now();
     let ended = request
-        .headers()
+        .headers
         .get(wanted::LAST_EVENT_ID)
         .is_some_and(|id| cursor::is_ended(id.to_str().unwrap_or_default()));
     if ended {
         // An EventSource that was told not to come back, and did: this stops it (HTML Living Standard, section 9.2.3).
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let identity = admission::admit(gateway, request.headers(), request.uri())?;
-    let rooms = wanted::rooms(request.headers(), request.uri())?;
+    let identity = admission::admit(gateway, &request.headers, &request.uri).await?;
+    let rooms = wanted::rooms(&request.headers, &request.uri)?;
     let mut response = head();
-    if *request.method() == Method::HEAD {
+    if request.method == Method::HEAD {
         return Ok(response);
     }
     let seat = Seat::take(gateway, identity, Transport::Sse)
         .map_err(|_| admission::too_many_connections(gateway))?;
     let peer = request
-        .extensions()
+        .extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map(|info| info.0);
     let silence = silence(&gateway.settings().config.heartbeat);

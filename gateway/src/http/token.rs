@@ -6,8 +6,7 @@ use axum::http::{HeaderMap, Uri, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::auth::AuthError;
-use crate::dialect::{BEARER_PREFIX, ErrorCode, Failure, SUBPROTOCOL};
+use crate::dialect::{BEARER_PREFIX, SUBPROTOCOL};
 
 /// The values of a query parameter, decoded, in order.
 pub fn query_values<'a>(uri: &'a Uri, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
@@ -21,16 +20,6 @@ pub fn from_authorization(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// The answer to a token that isn't taken.
-pub(super) fn refused(error: AuthError) -> Failure {
-    let code = if error == AuthError::KeySourceAway {
-        ErrorCode::Unavailable
-    } else {
-        ErrorCode::Unauthorized
-    };
-    Failure::new(code, error.to_string())
 }
 
 /// What a client offers in `Sec-WebSocket-Protocol`.

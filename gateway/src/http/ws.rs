@@ -63,6 +63,7 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
     let admitted = settings
         .authenticator
         .authenticate(token.as_deref())
+        .await
         .map_err(crate::auth::AuthError::close_reason)
         .and_then(|identity| {
             gateway

@@ -16,6 +16,8 @@ mod http;
 #[cfg(test)]
 #[path = "../shared/json_schema.rs"]
 mod json_schema;
+#[cfg(test)]
+mod keys;
 mod lifecycle;
 #[cfg(test)]
 mod listen;
