@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use rotunda_crds::GatewayConfig;
 use rotunda_crds::config::{ConfigBytesError, decode_gzip, files};
 
+use crate::address::{NoRange, TrustedProxies};
 use crate::auth::{ApiKeys, Authenticator, KeyError, Origins};
 use crate::gateway::Gateway;
 use crate::policy::{BadPattern, Policies, PublishCounters};
@@ -35,6 +36,7 @@ pub struct Settings {
     pub authenticator: Authenticator,
     pub api_keys: ApiKeys,
     pub origins: Origins,
+    pub trusted_proxies: TrustedProxies,
     /// Holds a password.
     pub redis_url: Option<String>,
 }
@@ -68,6 +70,8 @@ pub enum ConfigError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Pattern(#[from] BadPattern),
+    #[error(transparent)]
+    NoRange(#[from] NoRange),
     #[error("this version of the gateway doesn't support {0}; leave it out")]
     Unsupported(&'static str),
     #[error("the config needs the file `{0}`, which is missing or no text")]
@@ -94,17 +98,15 @@ impl Settings {
                 )
             }
         };
-        // Serving in the clear what was meant to be encrypted, or taking a proxy's header for a request, would be worse than not serving.
+        // Serving in the clear what was meant to be encrypted would be worse than not serving.
         if config.tls.is_some() {
             return Err(ConfigError::Unsupported("spec.tls"));
-        }
-        if config.proxy_protocol {
-            return Err(ConfigError::Unsupported("spec.proxyProtocol"));
         }
         let settings = Self {
             policies: Policies::new(&config, counters)?,
             authenticator: Authenticator::new(&config.auth, file)?,
             api_keys: ApiKeys::new(&config.auth, file)?,
+            trusted_proxies: TrustedProxies::new(&config.trusted_proxies)?,
             origins: Origins::new(&config.allowed_origins),
             redis_url,
             config,

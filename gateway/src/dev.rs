@@ -61,7 +61,8 @@ pub async fn run(
         );
     }
     config.playground = true;
-    if config.tls.take().is_some() || std::mem::take(&mut config.proxy_protocol) {
+    let proxy_protocol = std::mem::take(&mut config.proxy_protocol);
+    if config.tls.take().is_some() || proxy_protocol {
         tracing::warn!("TLS and the PROXY protocol are left out in dev");
     }
     let metrics = Arc::new(Metrics::new());

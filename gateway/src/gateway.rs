@@ -17,6 +17,7 @@ use crate::connection::registry::Registry;
 use crate::connection::{Connection, Transport};
 use crate::control::{self, Control};
 use crate::dialect::{CloseReason, ErrorCode, Failure, event};
+use crate::handshakes::Handshakes;
 use crate::http::limits::UserLimits;
 use crate::hub::{Hub, Rooms};
 use crate::ids::UserId;
@@ -45,6 +46,8 @@ pub struct Gateway {
     pub counters: PublishCounters,
     /// Rates of what users ask for over HTTP.
     pub user_limits: UserLimits,
+    /// Rates of requests for a connection.
+    pub handshakes: Handshakes,
     /// Every task of a connection, and everything done on behalf of one.
     pub tracker: TaskTracker,
     stopping: CancellationToken,
@@ -93,6 +96,7 @@ impl Gateway {
             metrics,
             counters,
             user_limits: UserLimits::default(),
+            handshakes: Handshakes::default(),
             tracker,
             stopping,
             draining: AtomicBool::new(false),

@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
+pub use self::entrance::PublicEntrance;
 use self::routes::{Route, Routes};
 use crate::dialect::{ErrorCode, Failure};
 use crate::gateway::Gateway;
@@ -18,8 +19,10 @@ use crate::gateway::Gateway;
 mod admission;
 mod body;
 mod caller;
+mod client_address;
 pub mod control;
 pub mod cors;
+mod entrance;
 pub mod limits;
 mod openapi;
 mod path;

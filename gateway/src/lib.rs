@@ -16,6 +16,7 @@
 //! | [`connection`] | a client: its queue of frames, its socket, its task |
 //! | [`actions`] | what can be done, however it was asked: access, limits, broker |
 //! | [`access`], [`auth`], [`limits`], [`policy`] | who may do what, who is who, how fast, by which rules |
+//! | [`address`], [`handshakes`] | where a client is behind its proxies, and how fast clients may come |
 //! | [`http`], [`server`], [`ops`], [`page`] | the ports and their paths |
 //! | [`control`] | what the application has all gateways do: disconnect a user, remove one from a room |
 //! | [`config`], [`gateway`] | the settings in force; what everything shares |
@@ -25,6 +26,7 @@
 
 pub mod access;
 pub mod actions;
+pub mod address;
 pub mod auth;
 pub mod broker;
 pub mod cli;
@@ -35,6 +37,7 @@ pub mod control;
 pub mod dev;
 pub mod dialect;
 pub mod gateway;
+pub mod handshakes;
 pub mod history;
 pub mod http;
 pub mod hub;

@@ -9,13 +9,13 @@ use rotunda_crds::config::LimitsConfig;
 
 /// Tokens that refill at a steady rate up to a burst.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+pub(crate) struct Bucket {
     tokens: f64,
     at: Instant,
 }
 
 impl Bucket {
-    fn full(burst: f64, now: Instant) -> Self {
+    pub(crate) fn full(burst: f64, now: Instant) -> Self {
         Self {
             tokens: burst,
             at: now,
@@ -23,7 +23,13 @@ impl Bucket {
     }
 
     /// Takes tokens; or says when they will be there.
-    fn take(&mut self, amount: f64, rate: f64, burst: f64, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(
+        &mut self,
+        amount: f64,
+        rate: f64,
+        burst: f64,
+        now: Instant,
+    ) -> Result<(), Duration> {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
         self.tokens = (self.tokens + passed * rate).min(burst);

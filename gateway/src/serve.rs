@@ -15,10 +15,12 @@ use crate::cli::Addresses;
 use crate::config::{self, Settings};
 use crate::dialect::CloseReason;
 use crate::gateway::Gateway;
+use crate::http::PublicEntrance;
 use crate::hub::Rooms;
 use crate::metrics::Metrics;
 use crate::ops::{self, Ops};
 use crate::policy::PublishCounters;
+use crate::server::Terms;
 use crate::{http, server, shutdown};
 
 /// Serves until told to stop, then drains.
@@ -130,7 +132,12 @@ impl Ports {
         self.ops.gateway.set(Arc::clone(gateway)).ok();
         let listeners = CancellationToken::new();
         let tracker = &gateway.tracker;
-        tracker.spawn(server::serve(
+        let terms = Terms {
+            entrance: PublicEntrance::new(gateway),
+            ..Terms::default()
+        };
+        tracker.spawn(server::serve_on(
+            terms,
             self.client,
             public,
             tracker.clone(),

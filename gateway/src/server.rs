@@ -1,7 +1,8 @@
 //! The ports: sockets, HTTP/1.1 on them, and handing streams over to those who go on without HTTP.
 //!
 //! hyper serves each connection in a task of the gateway's tracker, with a limit on how long a request's head may take. It knows no routes:
-//! those come as a router. A response that carries a [`Takeover`] is the last that HTTP has to do with its stream.
+//! those come as a router. What has to come before HTTP, an [`Entrance`] says. A response that carries a [`Takeover`] is the last that HTTP has to do
+//! with its stream.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -29,8 +30,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+mod entrance;
+pub mod proxy_header;
 mod takeover;
 
+pub use entrance::{Entrance, Open, Refusal, Rules};
 pub use takeover::Takeover;
 use takeover::{Handover, Watched};
 
@@ -40,6 +44,8 @@ const BACKLOG: u32 = 65_535;
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
+    /// For what comes before HTTP.
+    pub opening: Duration,
     /// For the head of a request; also how long a kept connection may be idle.
     pub head: Duration,
 }
@@ -47,7 +53,24 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            opening: Duration::from_secs(10),
             head: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How connections of a port are treated.
+#[derive(Clone)]
+pub struct Terms {
+    pub timeouts: Timeouts,
+    pub entrance: Arc<dyn Entrance>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            entrance: Arc::new(Open),
         }
     }
 }
@@ -81,12 +104,12 @@ pub async fn serve(
     tracker: TaskTracker,
     stop: CancellationToken,
 ) {
-    serve_within(Timeouts::default(), listener, router, tracker, stop).await;
+    serve_on(Terms::default(), listener, router, tracker, stop).await;
 }
 
-/// As [`serve`], with timeouts of one's own.
-pub async fn serve_within(
-    timeouts: Timeouts,
+/// As [`serve`], on terms of one's own.
+pub async fn serve_on(
+    terms: Terms,
     listener: TcpListener,
     router: Router,
     tracker: TaskTracker,
@@ -99,8 +122,8 @@ pub async fn serve_within(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (router, stop) = (router.clone(), stop.clone());
-                tracker.spawn(serve_connection(timeouts, stream, peer, router, stop));
+                let (terms, router, stop) = (terms.clone(), router.clone(), stop.clone());
+                tracker.spawn(serve_connection(terms, stream, peer, router, stop));
             }
             Err(error) => {
                 tracing::warn!(%error, "can't accept a connection");
@@ -119,8 +142,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 }
 
 async fn serve_connection(
-    timeouts: Timeouts,
-    stream: TcpStream,
+    terms: Terms,
+    mut stream: TcpStream,
     peer: SocketAddr,
     router: Router,
     stop: CancellationToken,
@@ -128,8 +151,11 @@ async fn serve_connection(
     if prepare(&stream).is_err() {
         return;
     }
+    let Some(peer) = entrance::pass(&terms, &mut stream, peer, &stop).await else {
+        return;
+    };
     if let Some((handover, mut stream, read_ahead)) =
-        speak_http(timeouts, stream, peer, router, stop).await
+        speak_http(terms.timeouts, stream, peer, router, stop).await
         && let Some(session) = handover.begin(&mut stream).await
     {
         session(stream, read_ahead).await;

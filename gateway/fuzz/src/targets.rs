@@ -6,6 +6,7 @@ mod access;
 mod cursor;
 mod frames;
 mod names;
+mod proxy_header;
 mod redis;
 mod requests;
 mod websocket;
@@ -31,6 +32,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("room_pattern", 256, names::room_pattern),
     target("request", 1024, requests::request),
     target("upgrade_query", 256, requests::upgrade_query),
+    target("proxy_header", 256, proxy_header::header),
     target("token", 512, requests::token),
     target("origin", 128, requests::origin),
     target("redis_reply", 256, redis::reply),

@@ -106,6 +106,10 @@ fn what_cannot_be_used_is_refused_with_a_sentence() {
     redis.redis.url_file = Some("redis.url".to_owned());
     volume.swap_config(&redis);
     assert!(refusal(&volume).contains("`redis.url`"));
+    let mut proxies = config.clone();
+    proxies.trusted_proxies = vec!["10.0.0.0".to_owned()];
+    volume.swap_config(&proxies);
+    assert!(refusal(&volume).contains("spec.trustedProxies holds \"10.0.0.0\""));
     let mut tls = config.clone();
     tls.tls = Some(rotunda_crds::config::TlsConfig::default());
     volume.swap_config(&tls);

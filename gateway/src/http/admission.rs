@@ -1,6 +1,7 @@
 //! Who may listen: whether this gateway has room, whether it is ready, and who asks. What each transport says before it begins.
 
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, Uri};
 
@@ -8,6 +9,7 @@ use super::token;
 use crate::auth::Identity;
 use crate::dialect::{ErrorCode, Failure};
 use crate::gateway::Gateway;
+use crate::handshakes::TooFast;
 
 /// When a client that met a full gateway should come back.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -28,6 +30,31 @@ pub(super) fn has_room(gateway: &Gateway) -> Result<(), Failure> {
         });
     }
     Ok(())
+}
+
+/// Refuses when handshakes come faster than the gateway takes them, in all or from where this client is.
+pub(super) fn in_time(gateway: &Gateway, client: Option<IpAddr>) -> Result<(), Failure> {
+    let limits = &gateway.settings().config.limits;
+    let admitted = gateway.handshakes.admit(client, limits, Instant::now());
+    admitted.map_err(|too_fast| match too_fast {
+        TooFast::Source(retry_after) => {
+            gateway.metrics.refused("rate_of_address");
+            Failure::rate_limited(
+                "too many connections from your address; slow down",
+                retry_after,
+            )
+        }
+        TooFast::Gateway(retry_after) => {
+            gateway.metrics.refused("rate_of_gateway");
+            Failure {
+                retry_after: Some(retry_after),
+                ..Failure::new(
+                    ErrorCode::Unavailable,
+                    "this gateway takes no more connections right now; try again",
+                )
+            }
+        }
+    })
 }
 
 /// Admits a request whose answer is the stream itself: here a refusal is a status.

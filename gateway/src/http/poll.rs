@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::routes::Routes;
 use super::token::query_values;
-use super::{admission, wanted};
+use super::{admission, client_address, wanted};
 use crate::connection::Transport;
 use crate::connection::poll::{self, Answer};
 use crate::connection::seat::Seat;
@@ -31,7 +32,7 @@ pub(super) fn routes() -> Routes {
 /// Answers a poll.
 pub async fn poll(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let mut response = match try_poll(&gateway, &head.method, &head.headers, &head.uri).await {
+    let mut response = match try_poll(&gateway, &head).await {
         Ok(response) => response,
         Err(failure) => failure.into_response(),
     };
@@ -43,16 +44,17 @@ pub async fn poll(State(gateway): State<Arc<Gateway>>, request: Request) -> Resp
     response
 }
 
-async fn try_poll(
-    gateway: &Arc<Gateway>,
-    method: &Method,
-    headers: &HeaderMap,
-    uri: &Uri,
-) -> Result<Response, Failure> {
+async fn try_poll(gateway: &Arc<Gateway>, head: &Parts) -> Result<Response, Failure> {
+    let (headers, uri) = (&head.headers, &head.uri);
+    // Those that follow are held to the rate of their user.
+    if !wanted::goes_on(headers, uri) {
+        let client = client_address::find(&gateway.settings(), &head.extensions, headers);
+        admission::in_time(gateway, client)?;
+    }
     let identity = admission::admit(gateway, headers, uri).await?;
     let rooms = wanted::rooms(headers, uri)?;
     let wait = wait(uri)?;
-    if *method == Method::HEAD {
+    if head.method == Method::HEAD {
         return Ok(json(Bytes::new()));
     }
     let limits = gateway.settings().config.limits.clone();

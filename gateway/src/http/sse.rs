@@ -3,12 +3,12 @@
 //! A refusal is an HTTP answer with a body that says why; an EventSource, which can't read it, stops for good at any status but 200. The stream
 //! itself is taken over from hyper, which would keep 16 KiB for each.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,9 +17,9 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tracing::Instrument;
 
-use super::admission;
 use super::routes::Routes;
 use super::wanted::{self, Wanted};
+use super::{admission, client_address};
 use crate::connection::event_stream::EventStream;
 use crate::connection::seat::Seat;
 use crate::connection::{Transport, sse};
@@ -53,6 +53,9 @@ async fn try_open(gateway: &Arc<Gateway>, request: &Parts) -> Result<Response, F
         // An EventSource that was told not to come back, and did: this stops it (HTML Living Standard, section 9.2.3).
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
+    let settings = gateway.settings();
+    let client = client_address::find(&settings, &request.extensions, &request.headers);
+    admission::in_time(gateway, client)?;
     let identity = admission::admit(gateway, &request.headers, &request.uri).await?;
     let rooms = wanted::rooms(&request.headers, &request.uri)?;
     let mut response = head();
@@ -61,11 +64,7 @@ async fn try_open(gateway: &Arc<Gateway>, request: &Parts) -> Result<Response, F
     }
     let seat = Seat::take(gateway, identity, Transport::Sse)
         .map_err(|_| admission::too_many_connections(gateway))?;
-    let peer = request
-        .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0);
-    let silence = silence(&gateway.settings().config.heartbeat);
+    let silence = silence(&settings.config.heartbeat);
     let takeover = Takeover::new(async move |stream: TcpStream, _: Bytes| {
         let gateway = Arc::clone(seat.gateway());
         // Without it a client whose network went away would be kept for a quarter of an hour.
@@ -79,7 +78,7 @@ async fn try_open(gateway: &Arc<Gateway>, request: &Parts) -> Result<Response, F
             .handshake_seconds
             .observe(started.elapsed().as_secs_f64());
         // A task of its own, so that what the handshake held is not held for as long as the stream lasts.
-        gateway.tracker.spawn(run(seat, stream, rooms, peer));
+        gateway.tracker.spawn(run(seat, stream, rooms, client));
     });
     response.extensions_mut().insert(takeover);
     Ok(response)
@@ -111,12 +110,12 @@ async fn run(
     seat: Seat,
     stream: Box<EventStream<TcpStream>>,
     rooms: Vec<Wanted>,
-    peer: Option<SocketAddr>,
+    client: Option<IpAddr>,
 ) {
     let connection = seat.connection();
     let transport = connection.transport.as_str();
     let span = tracing::debug_span!("connection", id = %connection.id, transport);
-    tracing::debug!(parent: &span, ?peer, user = %connection.user, "connected");
+    tracing::debug!(parent: &span, ?client, user = %connection.user, "connected");
     let reason = sse::run(seat, stream, rooms).instrument(span.clone()).await;
     tracing::debug!(parent: &span, reason = reason.reason(), "disconnected");
 }

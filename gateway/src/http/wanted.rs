@@ -56,6 +56,12 @@ pub(super) fn rooms(headers: &HeaderMap, uri: &Uri) -> Result<Vec<Wanted>, Failu
     Ok(wanted)
 }
 
+/// Whether the client has been here before: it says where to go on.
+pub(super) fn goes_on(headers: &HeaderMap, uri: &Uri) -> bool {
+    headers.contains_key(LAST_EVENT_ID)
+        || query_values(uri, "last_seen_id").any(|id| !id.is_empty())
+}
+
 /// Where to go on in the room at a place of the query. A single id for several rooms stands for all that it knows; a position
 /// alone is meant for the room at its own place.
 pub(super) fn last_seen(

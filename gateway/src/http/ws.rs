@@ -3,12 +3,12 @@
 //! What a script in a browser must be able to tell apart is answered after the upgrade, as a close code; what must not get that far (a
 //! foreign page, a full gateway) is refused before it. The stream is taken over from hyper and owned from then on.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpStream;
@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use super::routes::Routes;
 use super::token::{self, Offer, query_values};
-use super::{admission, wanted};
+use super::{admission, client_address, wanted};
 use crate::connection::seat::Seat;
 use crate::connection::session::{self, Wishes};
 use crate::connection::socket::Socket;
@@ -55,10 +55,13 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
         );
         return response;
     };
-    if let Err(failure) = admission::has_room(&gateway) {
+    let settings = gateway.settings();
+    let client = client_address::find(&settings, request.extensions(), request.headers());
+    let admitted =
+        admission::in_time(&gateway, client).and_then(|()| admission::has_room(&gateway));
+    if let Err(failure) = admitted {
         return failure.into_response();
     }
-    let settings = gateway.settings();
     let token = token::find(request.headers(), request.uri());
     let admitted = settings
         .authenticator
@@ -72,10 +75,6 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
                 .map_err(|_| CloseReason::Unavailable)
         });
     let wishes = wishes(request.uri());
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0);
     let max_frame = settings.config.limits.message_bytes as usize + FRAME_OVERHEAD;
     let mut response = switching_protocols(&accept, Offer::of(request.headers()).named);
     let takeover = Takeover::new(async move |stream, read_ahead| {
@@ -91,17 +90,17 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
             .handshake_seconds
             .observe(started.elapsed().as_secs_f64());
         // A task of its own, so that what the handshake held is not held for as long as the connection lasts.
-        gateway.tracker.spawn(run(seat, socket, wishes, peer));
+        gateway.tracker.spawn(run(seat, socket, wishes, client));
     });
     response.extensions_mut().insert(takeover);
     response
 }
 
-async fn run(seat: Seat, socket: Box<Socket<TcpStream>>, wishes: Wishes, peer: Option<SocketAddr>) {
+async fn run(seat: Seat, socket: Box<Socket<TcpStream>>, wishes: Wishes, client: Option<IpAddr>) {
     let connection = seat.connection();
     let transport = connection.transport.as_str();
     let span = tracing::debug_span!("connection", id = %connection.id, transport);
-    tracing::debug!(parent: &span, ?peer, user = %connection.user, "connected");
+    tracing::debug!(parent: &span, ?client, user = %connection.user, "connected");
     let reason = session::run(seat, socket, wishes)
         .instrument(span.clone())
         .await;

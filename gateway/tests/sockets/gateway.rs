@@ -15,12 +15,13 @@ use rotunda_gateway::broker::Broker;
 use rotunda_gateway::broker::memory::MemoryBroker;
 use rotunda_gateway::config::{Files, Settings};
 use rotunda_gateway::gateway::Gateway;
+use rotunda_gateway::http::PublicEntrance;
 use rotunda_gateway::hub::Rooms;
 use rotunda_gateway::ids::UserId;
 use rotunda_gateway::metrics::Metrics;
 use rotunda_gateway::ops::{self, Ops};
 use rotunda_gateway::policy::PublishCounters;
-use rotunda_gateway::server::Timeouts;
+use rotunda_gateway::server::{Entrance, Open, Terms, Timeouts};
 use rotunda_gateway::{http, server, token};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -122,17 +123,18 @@ impl TestGateway {
         ops.gateway.set(Arc::clone(&gateway)).unwrap();
         let listeners = CancellationToken::new();
         let mut addresses = Vec::new();
-        let routers = [
-            http::public(&gateway, None),
-            http::server_api(&gateway),
-            ops::router(ops),
+        let ports: [(_, Arc<dyn Entrance>); 3] = [
+            (http::public(&gateway, None), PublicEntrance::new(&gateway)),
+            (http::server_api(&gateway), Arc::new(Open)),
+            (ops::router(ops), Arc::new(Open)),
         ];
-        for router in routers {
+        for (router, entrance) in ports {
+            let terms = Terms { timeouts, entrance };
             let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
             addresses.push(listener.local_addr().unwrap());
             let tracker = gateway.tracker.clone();
             let stop = listeners.clone();
-            let serving = server::serve_within(timeouts, listener, router, tracker, stop);
+            let serving = server::serve_on(terms, listener, router, tracker, stop);
             tokio::spawn(serving);
         }
         Self {

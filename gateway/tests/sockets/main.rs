@@ -1,5 +1,6 @@
 //! The gateway over real sockets with the memory broker, or with Redis where several work together: what clients, pages and servers meet.
 
+mod arrivals;
 mod bad_http;
 #[cfg(test)]
 mod control;
@@ -29,6 +30,7 @@ mod openapi;
 mod poll;
 #[cfg(test)]
 mod polled;
+mod proxy_protocol;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]

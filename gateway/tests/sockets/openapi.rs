@@ -332,6 +332,8 @@ async fn handshakes(cases: &mut Cases, gateway: &TestGateway, alice: &str) {
     cases.play(gateway, foreign.asks(SOCKET, "", "", 403)).await;
     let mut full = rooms();
     full.max_connections = 1;
+    // The first one meets a full gateway, the next one is too fast.
+    full.limits.handshakes_per_second_per_address = 1;
     gateway.reload(full).await;
     let one_more = format!("{upgrade}connection: upgrade\r\n{alice}");
     let one_more = Caller {
@@ -340,6 +342,9 @@ async fn handshakes(cases: &mut Cases, gateway: &TestGateway, alice: &str) {
     };
     cases
         .play(gateway, one_more.asks(SOCKET, "", "", 503))
+        .await;
+    cases
+        .play(gateway, one_more.asks(SOCKET, "", "", 429))
         .await;
     // A real client shows that it works; what comes then is described elsewhere.
     gateway.reload(rooms()).await;

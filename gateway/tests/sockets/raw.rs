@@ -131,6 +131,11 @@ impl RawClient {
         }
     }
 
+    /// Whether everything up to an empty line has been read.
+    pub(crate) fn has_head(&self) -> bool {
+        self.read.windows(4).any(|window| window == b"\r\n\r\n")
+    }
+
     /// Reads on; false at the end.
     pub(crate) async fn more(&mut self) -> bool {
         let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.read));

@@ -14,6 +14,7 @@ async fn a_handshake_that_comes_byte_by_byte_is_cut_off() {
         config(&["lobby"]),
         rotunda_gateway::server::Timeouts {
             head: Duration::from_millis(300),
+            ..Default::default()
         },
     );
     let started = Instant::now();
