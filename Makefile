@@ -47,8 +47,9 @@ test: setup ## Everything CI runs, end to end, with what it needs installed firs
 format: ## Is the code formatted?
 	cargo fmt --all --check
 
-lint: ## Clippy and shellcheck, warnings are errors
+lint: ## Clippy and shellcheck, warnings are errors; licences and sources of dependencies
 	cargo clippy --workspace --all-targets --all-features -- --deny warnings
+	cargo deny --log-level error check licenses bans sources
 	shellcheck $$(grep --files-with-matches '^#!.*bash' scripts/* gateway/fuzz/instrument .ci/run)
 
 build: ## Compile everything once: what the later steps run, and what the images hold
@@ -84,7 +85,7 @@ e2e-full: ## The end-to-end tests with their long matrices
 images: build ## Build the container images
 	@$(BIN)/rotunda-local images
 
-setup: ## Install the Debian packages that the tests need
+setup: ## Install what the tests need: Debian packages, cargo-deny
 	@scripts/setup
 
 $(BIN)/%:

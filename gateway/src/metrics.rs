@@ -199,10 +199,37 @@ impl Metrics {
             "Sets of token keys asked for at their URLs, by result",
             metrics.key_set_fetches.clone(),
         );
+        metrics.begin_at_zero();
         Self {
             registry,
             ..metrics
         }
+    }
+
+    /// Makes every series whose labels are known: the rate of one that appears with its first event would miss that event.
+    fn begin_at_zero(&self) {
+        for transport in Transport::ALL.map(Transport::as_str) {
+            for reason in CloseReason::ALL.iter().map(|reason| reason.reason()) {
+                let labels = [("transport", transport), ("reason", reason)];
+                drop(self.connections_closed.get_or_create(&labels));
+            }
+        }
+        for reason in ["full", "origin", "unavailable", "unauthorized"] {
+            drop(self.handshakes_refused.get_or_create(&[("reason", reason)]));
+        }
+        for reason in GapReason::ALL.iter().map(|reason| reason.as_str()) {
+            drop(self.gaps.get_or_create(&[("reason", reason)]));
+        }
+        for result in ["recovered", "gap"] {
+            drop(self.recoveries.get_or_create(&[("result", result)]));
+        }
+        for result in ["accepted", "refused"] {
+            drop(self.policy_reloads.get_or_create(&[("result", result)]));
+        }
+        for result in ["fetched", "failed"] {
+            drop(self.key_set_fetches.get_or_create(&[("result", result)]));
+        }
+        drop(self.dropped.get_or_create(&[("policy", "disconnect")]));
     }
 
     /// What is counted for a transport.

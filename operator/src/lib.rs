@@ -10,12 +10,13 @@
 //! |---|---|
 //! | [`cli`], [`logs`], [`run`] | flags, logs, and the life of the process |
 //! | [`leader`] | which replica works: a Lease |
-//! | [`ops`], [`metrics`] | `/livez`, `/readyz`, `/metrics` |
+//! | [`ops`], [`metrics`] | `/livez`, `/readyz`, `/metrics`, `/stats` |
 //! | [`watch`], [`watches`], [`stores`] | what is read from the API server, and which change asks for which reconcile |
 //! | [`queue`], [`controllers`], [`backoff`] | what is reconciled when |
 //! | [`cluster`] | RealtimeClusters, in five stages |
 //! | [`room`] | Rooms |
 //! | [`redis`] | the managed Redis of a cluster |
+//! | [`monitoring`] | the kinds of the Prometheus operator |
 //! | [`gateways`] | what gateways say about themselves, and pushing configs to them |
 //! | [`status`], [`notify`] | writing statuses and Events |
 //! | [`context`] | what all reconciles share |
@@ -34,6 +35,7 @@ pub mod key;
 pub mod leader;
 pub mod logs;
 pub mod metrics;
+pub mod monitoring;
 pub mod notify;
 pub mod ops;
 pub mod queue;

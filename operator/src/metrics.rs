@@ -1,7 +1,7 @@
 //! The operator's own metrics. Labels come from fixed sets: kinds, reasons, never names of objects.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::atomic::AtomicI64,
     time::Duration,
 };
@@ -12,6 +12,9 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+
+use rotunda_crds::conditions::reason;
+use serde::Serialize;
 
 use crate::key::Key;
 
@@ -25,6 +28,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Each of them.
+    pub const ALL: [Self; 2] = [Self::RealtimeCluster, Self::Room];
+
     /// As Kubernetes writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,6 +57,26 @@ struct ResourceLabels {
     ready: &'static str,
 }
 
+/// The resources of one kind, for `/stats`.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    ready: usize,
+    /// Sorted, the first hundred.
+    not_ready: BTreeSet<String>,
+}
+
+/// Most names in [`Resources`].
+const MAX_NAMES: usize = 100;
+
+/// Why reconciles of any kind fail: the API server didn't do as it was asked. Other reasons come when they come.
+const FAILURES: [&str; 4] = [
+    "ReadFailed",
+    reason::APPLY_FAILED,
+    "PruneFailed",
+    "StatusFailed",
+];
+
 /// Everything measured; one per process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -73,7 +99,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("rotunda");
         let reconcile_seconds: Family<KindLabel, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(reconcile_histogram);
-        let reconcile_errors = Family::default();
+        let reconcile_errors = Family::<ErrorLabels, Counter>::default();
         let resources = Family::default();
         let leader = Gauge::default();
         registry.register_with_unit(
@@ -97,6 +123,13 @@ impl Default for Metrics {
             "1 while this replica does the work",
             leader.clone(),
         );
+        // Rates of what appears with its first failure would miss it.
+        for kind in Kind::ALL.map(Kind::as_str) {
+            drop(reconcile_seconds.get_or_create(&KindLabel { kind }));
+            for reason in FAILURES {
+                drop(reconcile_errors.get_or_create(&ErrorLabels { kind, reason }));
+            }
+        }
         Self {
             registry,
             reconcile_seconds,
@@ -138,6 +171,25 @@ impl Metrics {
         self.ready.lock().remove(&(kind, key.clone()));
     }
 
+    /// All resources by kind, for people.
+    pub fn resources(&self) -> BTreeMap<&'static str, Resources> {
+        let mut resources: BTreeMap<_, Resources> = Kind::ALL
+            .map(|kind| (kind.as_str(), Resources::default()))
+            .into();
+        for ((kind, key), ready) in self.ready.lock().iter() {
+            let of_kind = resources.entry(kind.as_str()).or_default();
+            if *ready {
+                of_kind.ready += 1;
+            } else {
+                of_kind.not_ready.insert(key.to_string());
+                if of_kind.not_ready.len() > MAX_NAMES {
+                    of_kind.not_ready.pop_last();
+                }
+            }
+        }
+        resources
+    }
+
     /// Whether this replica does the work.
     pub fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
@@ -146,7 +198,7 @@ impl Metrics {
     /// The text that Prometheus scrapes.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut counts = BTreeMap::new();
-        for kind in [Kind::RealtimeCluster, Kind::Room] {
+        for kind in Kind::ALL {
             counts.insert((kind, true), 0);
             counts.insert((kind, false), 0);
         }

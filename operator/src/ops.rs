@@ -1,19 +1,20 @@
-//! The operations port: `/livez`, `/readyz`, `/metrics`. Served by every replica, leader or not.
+//! The operations port: `/livez`, `/readyz`, `/metrics`, `/stats`. Served by every replica, leader or not.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Router,
+    Json, Router,
     extract::State,
     http::{StatusCode, header},
     response::IntoResponse,
     routing::get,
 };
 use parking_lot::RwLock;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Resources};
 
 /// How far this process has come, for `/readyz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +33,16 @@ pub enum Stage {
 }
 
 impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Standby => "standby",
+            Self::Listing => "listing",
+            Self::Leading => "leading",
+            Self::Stopping => "stopping",
+        }
+    }
+
     fn answer(self) -> (StatusCode, &'static str) {
         match self {
             Self::Starting => (
@@ -85,6 +96,7 @@ fn router(health: Health, metrics: Arc<Metrics>) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
+        .route("/stats", get(stats))
         .with_state(Ops { health, metrics })
 }
 
@@ -111,12 +123,31 @@ async fn scrape(State(ops): State<Ops>) -> impl IntoResponse {
     }
 }
 
+/// What people read when they look after the operator.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats {
+    version: &'static str,
+    stage: &'static str,
+    resources: BTreeMap<&'static str, Resources>,
+}
+
+async fn stats(State(ops): State<Ops>) -> Json<Stats> {
+    Json(Stats {
+        version: env!("CARGO_PKG_VERSION"),
+        stage: ops.health.stage.read().name(),
+        resources: ops.metrics.resources(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use axum::{body::Body, http::Request};
+    use http_body_util::BodyExt;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::{key::Key, metrics::Kind};
 
     async fn status(health: &Health, path: &str) -> StatusCode {
         let request = Request::get(path).body(Body::empty()).expect("a request");
@@ -144,5 +175,28 @@ mod tests {
             StatusCode::SERVICE_UNAVAILABLE
         );
         assert_eq!(status(&health, "/livez").await, StatusCode::OK);
+    }
+    #[tokio::test]
+    async fn stats_name_what_is_not_ready() {
+        let health = Health::default();
+        health.set(Stage::Leading);
+        let metrics = Arc::new(Metrics::default());
+        metrics.set_ready(Kind::Room, Key::new("demo", "lobby"), true);
+        metrics.set_ready(Kind::Room, Key::new("demo", "other"), false);
+        let request = Request::get("/stats").body(Body::empty());
+        let answer = router(health, metrics)
+            .oneshot(request.expect("a request"))
+            .await
+            .expect("infallible");
+        let body = answer.into_body().collect().await.expect("a body");
+        let stats: serde_json::Value = serde_json::from_slice(&body.to_bytes()).expect("JSON");
+        assert_eq!(stats["stage"], "leading");
+        assert_eq!(
+            stats["resources"],
+            serde_json::json!({
+                "RealtimeCluster": { "ready": 0, "notReady": [] },
+                "Room": { "ready": 1, "notReady": ["demo/other"] },
+            })
+        );
     }
 }

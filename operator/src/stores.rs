@@ -18,7 +18,11 @@ use kube::{
 };
 use rotunda_crds::{RealtimeCluster, Room};
 
-use crate::{cluster::build::labels, key::Key};
+use crate::{
+    cluster::build::labels,
+    key::Key,
+    monitoring::{PrometheusRule, ServiceMonitor},
+};
 
 /// Declares the stores and, for the watches, their writing ends: one line a kind.
 macro_rules! stores {
@@ -81,6 +85,10 @@ stores! {
     /// Names of network policies.
     network_policies: PartialObjectMeta<NetworkPolicy>,
     ; optional:
+    /// Names of ServiceMonitors; empty where the API server doesn't know them, as of the next.
+    service_monitors: PartialObjectMeta<ServiceMonitor>,
+    /// Names of PrometheusRules.
+    prometheus_rules: PartialObjectMeta<PrometheusRule>,
     /// Labels of namespaces, for `allowedRooms`. An install that may not read them works without: then no selector matches.
     namespaces: PartialObjectMeta<Namespace>,
 }

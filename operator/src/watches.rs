@@ -19,6 +19,7 @@ use crate::{
     invalid,
     key::Key,
     metrics::Kind,
+    monitoring,
     stores::Writers,
     watch::{Change, Scope, follow, valid},
 };
@@ -79,6 +80,8 @@ pub fn watches(ctx: &Arc<Context>, scope: &Scope, writers: Writers) -> Vec<Watch
         config_maps,
         disruption_budgets,
         network_policies,
+        service_monitors,
+        prometheus_rules,
     } = writers;
     vec![
         custom(
@@ -125,6 +128,14 @@ pub fn watches(ctx: &Arc<Context>, scope: &Scope, writers: Writers) -> Vec<Watch
         child_metadata("ConfigMap", ctx, scope, config_maps),
         child_metadata("PodDisruptionBudget", ctx, scope, disruption_budgets),
         child_metadata("NetworkPolicy", ctx, scope, network_policies),
+        once_known(
+            ctx,
+            child_metadata("ServiceMonitor", ctx, scope, service_monitors),
+        ),
+        once_known(
+            ctx,
+            child_metadata("PrometheusRule", ctx, scope, prometheus_rules),
+        ),
     ]
 }
 
@@ -218,6 +229,21 @@ where
         fingerprint::metadata,
         clusters_only,
     )
+}
+
+/// A watch of a kind that the API server may not know yet. Once it does, clusters may have been waiting for it.
+fn once_known(ctx: &Arc<Context>, watch: Watch) -> Watch {
+    let ctx = ctx.clone();
+    Watch {
+        kind: watch.kind,
+        running: Box::pin(async move {
+            monitoring::until_known(&ctx.client, watch.kind).await;
+            for cluster in ctx.stores.clusters.state() {
+                ctx.queues.clusters.push(Key::of(cluster.as_ref()));
+            }
+            watch.running.await;
+        }),
+    }
 }
 
 fn watch_namespaces(

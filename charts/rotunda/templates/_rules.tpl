@@ -33,6 +33,10 @@ watched namespace. `create` and `patch` belong together: server-side apply creat
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
+# Where their definitions are installed, and a RealtimeCluster asks for them.
+- apiGroups: [monitoring.coreos.com]
+  resources: [servicemonitors, prometheusrules]
+  verbs: [get, list, watch, create, patch, delete]
 # What it never deletes: Secrets, those of others that a resource names among them, and Redis.
 - apiGroups: [""]
   resources: [secrets]

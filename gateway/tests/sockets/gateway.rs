@@ -251,6 +251,11 @@ impl TestGateway {
         exchange(self.api, request, headers, body).await
     }
 
+    /// Where `/metrics` is.
+    pub(crate) fn ops_address(&self) -> SocketAddr {
+        self.ops
+    }
+
     pub(crate) async fn ops(&self, path: &str) -> Answer {
         exchange(self.ops, &format!("GET {path}"), "", "").await
     }

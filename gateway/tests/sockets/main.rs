@@ -23,6 +23,10 @@ mod lifecycle;
 #[cfg(test)]
 mod listen;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod monitoring;
+#[cfg(test)]
 mod one_to_one;
 #[cfg(test)]
 mod openapi;
@@ -30,6 +34,9 @@ mod openapi;
 mod poll;
 #[cfg(test)]
 mod polled;
+#[cfg(test)]
+#[path = "../shared/prometheus.rs"]
+mod prometheus;
 mod proxy_protocol;
 #[cfg(test)]
 mod raw;

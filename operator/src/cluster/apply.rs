@@ -19,6 +19,7 @@ use super::{
 use crate::{
     context::{Context, FIELD_MANAGER},
     key::Key,
+    monitoring::is_unknown_kind,
 };
 
 mod prune;
@@ -58,7 +59,7 @@ pub async fn create_password(
     }
 }
 
-/// Applies everything and prunes; returns what the API server has now, and sentences about what it can't change. What pods
+/// Applies everything and prunes; returns what the API server has now, and sentences about what it can't change or doesn't know. What pods
 /// mount comes first. Everything is tried even if something fails: one object that is refused must not hold up the others.
 pub async fn apply(
     ctx: &Context,
@@ -76,6 +77,8 @@ pub async fn apply(
         autoscaler,
         disruption_budget,
         network_policy,
+        service_monitor,
+        prometheus_rule,
         redis,
         state: _,
     } = resources;
@@ -110,6 +113,8 @@ pub async fn apply(
                 .filter_map(|redis| redis.network_policy.as_ref())
                 .chain(&network_policy),
         ),
+        service_monitors: names(&service_monitor),
+        prometheus_rules: names(&prometheus_rule),
     };
     let (gateway_secret, config_map, service_account) = futures::join!(
         apply_one(ctx, &gateway_secret),
@@ -124,6 +129,8 @@ pub async fn apply(
         autoscaler,
         disruption_budget,
         network_policy,
+        service_monitor,
+        prometheus_rule,
         redis,
     ) = futures::join!(
         replicas::apply_deployment(ctx, &cluster.cluster.spec, &deployment),
@@ -133,10 +140,14 @@ pub async fn apply(
         apply_optional(ctx, autoscaler.as_ref()),
         apply_one(ctx, &disruption_budget),
         apply_optional(ctx, network_policy.as_ref()),
+        apply_where_known(ctx, service_monitor.as_ref(), "serviceMonitor"),
+        apply_where_known(ctx, prometheus_rule.as_ref(), "prometheusRule"),
         apply_redis(ctx, redis),
     );
     let pruned = prune::prune(ctx, cluster, &wanted).await;
     let (redis, fixed) = redis?.unzip();
+    let (service_monitor, no_monitor) = service_monitor?;
+    let (prometheus_rule, no_rule) = prometheus_rule?;
     let applied = Resources {
         service_account: service_account?,
         config_map: config_map?,
@@ -148,11 +159,15 @@ pub async fn apply(
         autoscaler: autoscaler?,
         disruption_budget: disruption_budget?,
         network_policy: network_policy?,
+        service_monitor,
+        prometheus_rule,
         redis,
         state: PhantomData,
     };
     pruned?;
-    Ok((applied, fixed.into_iter().flatten().collect()))
+    let fixed = fixed.into_iter().flatten();
+    let left_out = fixed.chain(no_monitor).chain(no_rule).collect();
+    Ok((applied, left_out))
 }
 
 async fn apply_redis(
@@ -248,6 +263,32 @@ where
     }
 }
 
+/// Applies an object whose kind the API server may not know; then says that it was left out.
+async fn apply_where_known<K>(
+    ctx: &Context,
+    object: Option<&K>,
+    field: &str,
+) -> Result<(Option<K>, Option<String>), Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    match apply_optional(ctx, object).await {
+        Ok(applied) => Ok((applied, None)),
+        Err(Error::Apply { kind, source, .. }) if is_unknown_kind(&source) => {
+            let sentence = format!(
+                "spec.monitoring.{field} was left out: the API server doesn't know the kind {kind}; install the definitions of the \
+                 Prometheus operator."
+            );
+            Ok((None, Some(sentence)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Applies `body`, an object of kind `K` or a part of one, and remembers the write.
 async fn apply_as<K>(
     ctx: &Context,
@@ -300,6 +341,8 @@ struct Wanted {
     autoscalers: BTreeSet<String>,
     disruption_budgets: BTreeSet<String>,
     network_policies: BTreeSet<String>,
+    service_monitors: BTreeSet<String>,
+    prometheus_rules: BTreeSet<String>,
 }
 
 fn names<'a, K: Resource + 'a>(objects: impl IntoIterator<Item = &'a K>) -> BTreeSet<String> {

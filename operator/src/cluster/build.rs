@@ -9,6 +9,7 @@ mod autoscaler;
 mod config;
 mod gateway;
 mod meta;
+mod monitoring;
 mod names_and_labels;
 mod network_policy;
 mod pod;
@@ -39,6 +40,8 @@ pub fn build(cluster: &Validated) -> Resources<Prepared> {
         autoscaler: autoscaler::build(cluster),
         disruption_budget: gateway::build_disruption_budget(cluster),
         network_policy: network_policy::build_gateway(cluster),
+        service_monitor: monitoring::build_service_monitor(cluster),
+        prometheus_rule: monitoring::build_rule(cluster),
         redis: match &cluster.redis {
             RedisTarget::Managed(managed) => Some(redis::build(cluster, managed)),
             RedisTarget::External { .. } => None,

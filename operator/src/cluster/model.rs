@@ -16,6 +16,8 @@ use k8s_openapi::{
 };
 use rotunda_crds::{RealtimeCluster, redis_url::RedisUrl};
 
+use crate::monitoring::{PrometheusRule, ServiceMonitor};
+
 /// The finished input of [`build`](super::build::build): nothing in it has to be looked up, checked or defaulted again.
 #[derive(Debug, Clone)]
 pub struct Validated {
@@ -137,6 +139,10 @@ pub struct Resources<State> {
     pub disruption_budget: PodDisruptionBudget,
     /// `<name>-gateway`, unless `spec.networkPolicy.enabled` is false.
     pub network_policy: Option<NetworkPolicy>,
+    /// `<name>-gateway`, only with `spec.monitoring.serviceMonitor`.
+    pub service_monitor: Option<ServiceMonitor>,
+    /// `<name>-gateway`, only with `spec.monitoring.prometheusRule`.
+    pub prometheus_rule: Option<PrometheusRule>,
     /// Only with a managed Redis.
     pub redis: Option<RedisResources>,
     /// How far these objects have come.

@@ -343,3 +343,71 @@ async fn cluster_of_another_class_or_on_its_way_out_is_not_touched() {
         assert!(bench.api.take_asked().is_empty(), "{metadata}");
     }
 }
+
+fn monitored(bench: &Bench) {
+    let mut cluster = cluster_json();
+    cluster["spec"]["monitoring"] = json!({ "serviceMonitor": true, "prometheusRule": true });
+    bench.api.put(PATH, cluster);
+}
+
+const MONITORING: &str = "PATCH /apis/monitoring.coreos.com/v1/namespaces/demo/";
+
+#[tokio::test]
+async fn monitors_and_alerts_are_made_where_asked() {
+    let bench = bench();
+    monitored(&bench);
+    reconcile_once(&bench).await.expect("reconciled");
+    let asked = bench.api.take_asked();
+    let body = |kind: &str| {
+        let what = format!("{MONITORING}{kind}/chat-gateway");
+        let found = asked.iter().find(|asked| asked.what == what);
+        found.expect("applied").body.clone()
+    };
+    assert_eq!(
+        body("servicemonitors")["spec"]["endpoints"],
+        json!([{ "port": "ops", "path": "/metrics" }])
+    );
+    let rule = body("prometheusrules");
+    assert_eq!(rule["metadata"]["ownerReferences"][0]["uid"], UID);
+    let rules = rule["spec"]["groups"][0]["rules"].to_string();
+    assert!(
+        rules.contains(r#"{namespace=\"demo\",service=\"chat-pods\"}"#),
+        "{rules}"
+    );
+    assert!(!rules.contains("=\\\"chat\\\""), "{rules}");
+}
+
+#[tokio::test]
+async fn what_the_api_server_does_not_know_is_left_out_and_said() {
+    let bench = bench();
+    bench.api.refuse(MONITORING, 404);
+    let validated = validate::fixture(include_str!("build/fixtures/everything.yaml"));
+    let (applied, left_out) = apply::apply(&bench.ctx, &validated, build::build(&validated))
+        .boxed()
+        .await
+        .expect("all else is applied");
+    assert!(applied.service_monitor.is_none() && applied.prometheus_rule.is_none());
+    assert_eq!(left_out.len(), 2);
+    for (sentence, kind) in left_out.iter().zip(["ServiceMonitor", "PrometheusRule"]) {
+        assert!(sentence.contains(kind), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn a_monitor_that_is_no_longer_wanted_is_pruned() {
+    let mut bench = bench();
+    let path = "/apis/monitoring.coreos.com/v1/namespaces/demo/servicemonitors/chat-gateway";
+    let monitor = json!({
+        "apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor",
+        "metadata": {
+            "name": "chat-gateway", "namespace": "demo", "labels": { "rotunda.dev/cluster": "chat" },
+            "ownerReferences": [{ "apiVersion": "rotunda.dev/v1alpha1", "kind": "RealtimeCluster", "name": "chat", "uid": UID, "controller": true }],
+        },
+        "spec": {},
+    });
+    bench.api.put(path, monitor);
+    let stored = bench.api.get(path).expect("put");
+    store(&mut bench.writers.service_monitors, stored);
+    reconcile_once(&bench).await.expect("reconciled");
+    assert_eq!(bench.api.get(path), None);
+}

@@ -149,21 +149,12 @@ fn name_problem(cluster: &RealtimeCluster) -> Option<Problem> {
 
 fn left_out(cluster: &RealtimeCluster) -> Vec<String> {
     let spec = &cluster.spec;
-    let monitoring = &spec.monitoring;
     let aims_at_connections = spec
         .autoscaling
         .as_ref()
         .is_some_and(|autoscaling| autoscaling.target_connections().is_some());
     [
         (spec.edge.is_some(), "spec.edge isn't supported by this version and was left out."),
-        (
-            monitoring.service_monitor(),
-            "spec.monitoring.serviceMonitor isn't supported by this version and was left out.",
-        ),
-        (
-            monitoring.prometheus_rule(),
-            "spec.monitoring.prometheusRule isn't supported by this version and was left out.",
-        ),
         (
             aims_at_connections,
             "spec.autoscaling.targetConnections isn't a target yet: this version scales by CPU only.",

@@ -27,6 +27,8 @@ pub(super) async fn prune(
         autoscalers,
         disruption_budgets,
         network_policies,
+        service_monitors,
+        prometheus_rules,
     } = wanted;
     let stores = &ctx.stores;
     prune_kind(ctx, cluster, &stores.service_accounts, service_accounts).await?;
@@ -34,7 +36,9 @@ pub(super) async fn prune(
     prune_kind(ctx, cluster, &stores.services, services).await?;
     prune_kind(ctx, cluster, &stores.autoscalers, autoscalers).await?;
     prune_kind(ctx, cluster, &stores.disruption_budgets, disruption_budgets).await?;
-    prune_kind(ctx, cluster, &stores.network_policies, network_policies).await
+    prune_kind(ctx, cluster, &stores.network_policies, network_policies).await?;
+    prune_kind(ctx, cluster, &stores.service_monitors, service_monitors).await?;
+    prune_kind(ctx, cluster, &stores.prometheus_rules, prometheus_rules).await
 }
 
 /// The kind whose object a store holds, whole or only its metadata.

@@ -264,12 +264,9 @@ fn a_paused_room_keeps_the_policy_in_force_or_stays_out() {
 
 #[test]
 fn what_this_version_leaves_out_is_said() {
-    let cluster = MINIMAL.replace(
-        "  auth:",
-        "  edge: { nginx: {} }\n  monitoring: { serviceMonitor: true }\n  auth:",
-    );
+    let cluster = MINIMAL.replace("  auth:", "  edge: { nginx: {} }\n  auth:");
     let left_out = fixture(&with(&[&cluster, SECRET])).left_out;
-    assert_eq!(left_out.len(), 2);
+    assert_eq!(left_out.len(), 1);
     assert!(left_out[0].starts_with("spec.edge "), "{left_out:?}");
 }
 

@@ -66,6 +66,8 @@ pub(super) fn documents(resources: &Resources<Prepared>) -> Vec<Value> {
         autoscaler,
         disruption_budget,
         network_policy,
+        service_monitor,
+        prometheus_rule,
         redis,
         state: _,
     } = resources;
@@ -81,6 +83,8 @@ pub(super) fn documents(resources: &Resources<Prepared>) -> Vec<Value> {
     documents.extend(autoscaler.as_ref().map(value));
     documents.push(value(disruption_budget));
     documents.extend(network_policy.as_ref().map(value));
+    documents.extend(service_monitor.as_ref().map(value));
+    documents.extend(prometheus_rule.as_ref().map(value));
     if let Some(redis) = redis {
         documents.push(value(&redis.service_account));
         documents.extend(redis.password_secret.as_ref().map(value));
