@@ -1,20 +1,30 @@
 //! Whether someone may do something in a room: the Room's CEL expressions, and the rule of the reserved rooms.
 //!
 //! The commonest expressions are known by their text and need no evaluation; the rest is built and evaluated on demand, since a connection at
-//! rest should hold no tree of claims. An expression that doesn't compile denies everything it guards.
+//! rest should hold no tree of claims. Who goes on publishing to the same room by the same policy and token isn't evaluated again: the answer
+//! depends on nothing else. An expression that doesn't compile denies everything it guards. A refusal says which rule it comes from.
 
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
 use rotunda_crds::RoomName;
-use rotunda_crds::access::{AccessRules, Action, RoomFacts, Subject};
+use rotunda_crds::access::{AccessRules, Action, EvaluationError, RoomFacts, Subject};
 use rotunda_crds::config::AccessConfig;
 use serde_json::{Map, Value};
 
 use crate::auth::Identity;
+use crate::auth::capability::Narrowed;
 use crate::dialect::{ErrorCode, Failure};
 use crate::policy::Policy;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
 /// The compiled access of a Room.
 #[derive(Debug)]
 pub struct Access {
+    /// No other policy has it, also not the next one of the same Room.
+    id: u64,
     rules: Result<AccessRules, String>,
     shortcuts: [Option<Shortcut>; Action::ALL.len()],
 }
@@ -45,7 +55,11 @@ impl Access {
             Ok(rules) => Action::ALL.map(|action| Shortcut::of(rules.expression(action).source())),
             Err(_) => [Some(Shortcut::Nobody); Action::ALL.len()],
         };
-        Self { rules, shortcuts }
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            rules,
+            shortcuts,
+        }
     }
 
     /// What is wrong with the expressions, if they don't compile.
@@ -53,61 +67,160 @@ impl Access {
         self.rules.as_ref().err().map(String::as_str)
     }
 
-    fn allows(&self, action: Action, identity: &Identity, room: &RoomName) -> bool {
+    fn ask(&self, action: Action, identity: &Identity, room: &RoomName) -> Result<(), Refusal> {
         let index = Action::ALL.iter().position(|known| *known == action);
-        match index.and_then(|index| self.shortcuts[index]) {
+        let allowed = match index.and_then(|index| self.shortcuts[index]) {
             Some(Shortcut::Everyone) => true,
             Some(Shortcut::Nobody) => false,
             Some(Shortcut::WithToken) => !identity.anonymous,
-            None => self.evaluate(action, identity, room),
+            None if identity.allowed.holds(self.id, action, room) => true,
+            None => self.evaluate(action, identity, room)?,
+        };
+        match &self.rules {
+            _ if allowed => Ok(()),
+            Ok(_) => Err(Refusal::No),
+            Err(_) => Err(Refusal::NotCompiled),
         }
     }
 
-    fn evaluate(&self, action: Action, identity: &Identity, room: &RoomName) -> bool {
-        let (Ok(rules), Ok(claims)) = (
-            &self.rules,
-            serde_json::from_str::<Map<String, Value>>(&identity.claims),
-        ) else {
-            return false;
-        };
+    fn evaluate(
+        &self,
+        action: Action,
+        identity: &Identity,
+        room: &RoomName,
+    ) -> Result<bool, Refusal> {
+        let rules = self.rules.as_ref().map_err(|_| Refusal::NotCompiled)?;
+        let claims = serde_json::from_str::<Map<String, Value>>(&identity.claims)
+            .map_err(|_| Refusal::NoAnswer(EvaluationError::ClaimsTooLarge))?;
         let subject = Subject::new(identity.user.as_str(), &claims, identity.anonymous);
-        match rules.evaluate(action, &subject, &RoomFacts::new(room)) {
-            Ok(allowed) => allowed,
-            Err(error) => {
-                tracing::debug!(%room, action = action.field(), %error, "access expression came to no answer");
-                false
-            }
+        let allowed = rules
+            .evaluate(action, &subject, &RoomFacts::new(room))
+            .map_err(Refusal::NoAnswer)?;
+        if allowed {
+            identity.allowed.note(self.id, action, room);
+        }
+        Ok(allowed)
+    }
+}
+
+/// What an expression let someone do last: what a client does a hundred times a second is decided once. It goes with the token, and is of no
+/// use to another policy.
+#[derive(Debug, Default)]
+pub(crate) struct Allowed(Mutex<Option<Box<(u64, Action, RoomName)>>>);
+
+impl Clone for Allowed {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Allowed {
+    fn holds(&self, policy: u64, action: Action, room: &RoomName) -> bool {
+        let last = self.0.lock();
+        last.as_deref().is_some_and(|(known, what, place)| {
+            (*known, *what) == (policy, action) && place == room
+        })
+    }
+
+    /// Only what is done often: a connection at rest shouldn't pay for its joins.
+    fn note(&self, policy: u64, action: Action, room: &RoomName) {
+        if matches!(action, Action::Publish | Action::Signal) {
+            *self.0.lock() = Some(Box::new((policy, action, room.clone())));
         }
     }
 }
 
-/// Refuses what the policy doesn't allow. A user's own room is that user's alone to join and read, whatever the policy says; others publish
-/// to it where a Room that names these rooms says so, and nowhere else.
+/// Why something isn't allowed.
+#[derive(Debug)]
+enum Refusal {
+    Capability(Narrowed),
+    /// It is another user's own room.
+    NotTheOwner,
+    No,
+    NoAnswer(EvaluationError),
+    NotCompiled,
+}
+
+/// Refuses what the token has given up or the policy doesn't allow. A user's own room is that user's alone to join and read, whatever the policy
+/// says; others publish to it where a Room that names these rooms says so, and nowhere else.
 pub fn check(
     policy: &Policy,
     action: Action,
     identity: &Identity,
     room: &RoomName,
 ) -> Result<(), Failure> {
-    let allowed = if room.is_reserved() {
-        let owner = room.is_room_of(identity.user.as_str());
-        match action {
-            Action::Join | Action::History | Action::Members => owner,
-            Action::Publish | Action::Signal => {
-                (owner && policy.resource.is_none()) || policy.access.allows(action, identity, room)
-            }
+    decide(policy, action, identity, room).map_err(|refusal| {
+        if let Refusal::NoAnswer(error) = &refusal {
+            tracing::debug!(%room, action = action.field(), %error, "access expression came to no answer");
         }
-    } else {
-        policy.access.allows(action, identity, room)
-    };
-    if allowed {
-        Ok(())
-    } else {
-        Err(forbidden(action, room))
+        forbidden(action, room, &Reason { policy, action, refusal })
+    })
+}
+
+fn decide(
+    policy: &Policy,
+    action: Action,
+    identity: &Identity,
+    room: &RoomName,
+) -> Result<(), Refusal> {
+    identity
+        .capabilities
+        .leave(action)
+        .map_err(Refusal::Capability)?;
+    if !room.is_reserved() {
+        return policy.access.ask(action, identity, room);
+    }
+    let owner = room.is_room_of(identity.user.as_str());
+    match action {
+        Action::Join | Action::History | Action::Members if owner => Ok(()),
+        Action::Join | Action::History | Action::Members => Err(Refusal::NotTheOwner),
+        Action::Publish | Action::Signal => match &policy.resource {
+            Some(_) => policy.access.ask(action, identity, room),
+            None if owner => Ok(()),
+            None => Err(Refusal::NotTheOwner),
+        },
     }
 }
 
-fn forbidden(action: Action, room: &RoomName) -> Failure {
+/// A refusal, in words that lead to the rule. Holds no claim of a token.
+struct Reason<'a> {
+    policy: &'a Policy,
+    action: Action,
+    refusal: Refusal,
+}
+
+impl Reason<'_> {
+    fn whose(&self) -> String {
+        match &self.policy.resource {
+            Some(resource) => format!("of Room {}/{}", resource.namespace, resource.name),
+            None => "by default".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (field, whose) = (self.action.field(), self.whose());
+        match &self.refusal {
+            Refusal::Capability(Narrowed::NotHeld) => {
+                write!(f, "the token's `capabilities` don't hold `rooms:{field}`")
+            }
+            Refusal::Capability(Narrowed::NoList) => {
+                f.write_str("the token's claim `capabilities` is no list of texts")
+            }
+            Refusal::NotTheOwner => f.write_str("it is another user's own"),
+            Refusal::No => write!(f, "`access.{field}` {whose} says no"),
+            Refusal::NoAnswer(error) => {
+                write!(f, "`access.{field}` {whose} comes to no answer: {error}")
+            }
+            Refusal::NotCompiled => {
+                write!(f, "`access` {whose} doesn't compile, so nothing is allowed")
+            }
+        }
+    }
+}
+
+fn forbidden(action: Action, room: &RoomName, reason: &dyn fmt::Display) -> Failure {
     let verb = match action {
         Action::Join => "join",
         Action::Publish => "publish to",
@@ -117,171 +230,14 @@ fn forbidden(action: Action, room: &RoomName) -> Failure {
     };
     Failure::new(
         ErrorCode::Forbidden,
-        format!("you may not {verb} the room {room}"),
+        format!("you may not {verb} the room {room}: {reason}"),
     )
 }
 
-/// The answer for a room that nobody declared, where those are denied. The same as for one that may not be joined: what exists is nobody's
-/// business.
+/// The answer for a room that nobody declared, where those are denied.
 pub fn undeclared(room: &RoomName) -> Failure {
-    forbidden(Action::Join, room)
+    forbidden(Action::Join, room, &"no Room is about it")
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use rotunda_crds::config::{GatewayConfig, RoomConfig, RoomMatch, RoomPolicy};
-    use rotunda_crds::realtime_cluster::UndeclaredRooms;
-
-    use super::*;
-    use crate::ids::UserId;
-    use crate::policy::{Policies, PublishCounters};
-
-    fn identity(user: &str, claims: &str, anonymous: bool) -> Identity {
-        Identity {
-            user: UserId::parse(user).unwrap(),
-            claims: claims.into(),
-            anonymous,
-            expires_at: None,
-        }
-    }
-
-    fn room(name: &str) -> RoomName {
-        RoomName::parse(name).unwrap()
-    }
-
-    fn policy_of(
-        name: &str,
-        matches: Option<RoomMatch>,
-        access: AccessConfig,
-        undeclared: UndeclaredRooms,
-    ) -> Arc<Policy> {
-        let rooms = matches.map(|matches| RoomConfig {
-            namespace: "demo".to_owned(),
-            name: "it".to_owned(),
-            generation: 1,
-            creation_timestamp: None,
-            matches,
-            policy: RoomPolicy {
-                access,
-                ..RoomPolicy::default()
-            },
-        });
-        let config = GatewayConfig {
-            rooms: rooms.into_iter().collect(),
-            undeclared_rooms: undeclared,
-            ..GatewayConfig::default()
-        };
-        let policies = Policies::new(&config, &PublishCounters::default()).unwrap();
-        Arc::clone(policies.of(&room(name)).unwrap())
-    }
-
-    fn may(policy: &Policy, action: Action, identity: &Identity, name: &str) -> bool {
-        check(policy, action, identity, &room(name)).is_ok()
-    }
-
-    #[test]
-    fn expressions_see_the_claims_and_a_missing_claim_denies() {
-        let access = AccessConfig {
-            join: "room.segments[1] in user.claims.teams".to_owned(),
-            ..AccessConfig::default()
-        };
-        let pattern = RoomMatch::Pattern("team:*".to_owned());
-        let policy = policy_of("team:red", Some(pattern), access, UndeclaredRooms::Deny);
-        let red = identity("alice", r#"{"teams":["red"]}"#, false);
-        assert!(may(&policy, Action::Join, &red, "team:red"));
-        assert!(!may(&policy, Action::Join, &red, "team:blue"));
-        assert!(!may(
-            &policy,
-            Action::Join,
-            &identity("bob", "{}", false),
-            "team:red"
-        ));
-    }
-
-    #[test]
-    fn the_default_lets_in_whoever_has_a_token() {
-        let name = RoomMatch::Name("lobby".to_owned());
-        let policy = policy_of(
-            "lobby",
-            Some(name),
-            AccessConfig::default(),
-            UndeclaredRooms::Deny,
-        );
-        for action in Action::ALL {
-            assert!(may(
-                &policy,
-                action,
-                &identity("alice", "{}", false),
-                "lobby"
-            ));
-            assert!(!may(
-                &policy,
-                action,
-                &identity("anonymous-1", "{}", true),
-                "lobby"
-            ));
-        }
-    }
-
-    #[test]
-    fn an_expression_that_does_not_compile_denies_and_is_told() {
-        let access = AccessConfig {
-            join: "room.segments[".to_owned(),
-            ..AccessConfig::default()
-        };
-        let policy = policy_of(
-            "lobby",
-            Some(RoomMatch::Name("lobby".to_owned())),
-            access,
-            UndeclaredRooms::Deny,
-        );
-        assert!(policy.access.error().is_some());
-        assert!(!may(
-            &policy,
-            Action::Publish,
-            &identity("alice", "{}", false),
-            "lobby"
-        ));
-    }
-
-    #[test]
-    fn a_users_room_is_that_users_alone() {
-        let (alice, bob) = (identity("alice", "{}", false), identity("bob", "{}", false));
-        let open = AccessConfig {
-            join: "true".to_owned(),
-            publish: "true".to_owned(),
-            ..AccessConfig::default()
-        };
-        let declared = policy_of(
-            "user:alice",
-            Some(RoomMatch::Pattern("user:*".to_owned())),
-            open,
-            UndeclaredRooms::Deny,
-        );
-        assert!(may(&declared, Action::Join, &alice, "user:alice"));
-        assert!(!may(&declared, Action::Join, &bob, "user:alice"));
-        assert!(may(&declared, Action::Publish, &bob, "user:alice"));
-
-        let denied = policy_of(
-            "user:alice",
-            None,
-            AccessConfig::default(),
-            UndeclaredRooms::Deny,
-        );
-        assert!(may(&denied, Action::Join, &alice, "user:alice"));
-        assert!(may(&denied, Action::Publish, &alice, "user:alice"));
-        assert!(!may(&denied, Action::Publish, &bob, "user:alice"));
-
-        let allowed = policy_of(
-            "user:alice",
-            None,
-            AccessConfig::default(),
-            UndeclaredRooms::Allow,
-        );
-        assert!(!may(&allowed, Action::Join, &bob, "user:alice"));
-        assert!(!may(&allowed, Action::Publish, &bob, "user:alice"));
-        assert!(may(&allowed, Action::Publish, &alice, "user:alice"));
-    }
-}
+mod tests;

@@ -109,7 +109,14 @@ pub async fn join(
     gateway
         .hub
         .join(connection, room, last_seen, &policy, reference)
-        .await
+        .await?;
+    // A config that came meanwhile may have looked at the room just before this connection was in it.
+    let settings = gateway.settings();
+    let now = settings.policies.of(room);
+    if !now.is_some_and(|now| Arc::ptr_eq(now, &policy)) {
+        gateway.hub.apply_policy_of(room, &settings.policies);
+    }
+    Ok(())
 }
 
 /// Takes a connection out of a room.
@@ -301,7 +308,8 @@ pub async fn remove(
     gateway.order(&Order::Remove { room, user }).await
 }
 
-/// Takes a newer token for a connection. Only one of the same user: who someone is can't change under their memberships.
+/// Takes a newer token for a connection. Only one of the same user: who someone is can't change under their memberships. What they may can:
+/// rooms that the new token doesn't open are left.
 pub async fn refresh(
     gateway: &Arc<Gateway>,
     connection: &Arc<Connection>,
@@ -320,5 +328,10 @@ pub async fn refresh(
         ));
     }
     connection.set_identity(identity);
+    let settings = gateway.settings();
+    for room in connection.rooms() {
+        let policy = settings.policies.of(&room);
+        gateway.hub.review(connection, &room, policy);
+    }
     Ok(())
 }

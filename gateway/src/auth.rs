@@ -23,6 +23,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Allowed;
 use crate::ids::UserId;
 use crate::metrics::Metrics;
 
@@ -36,7 +37,7 @@ mod key_source;
 pub mod origin;
 
 pub use api_keys::ApiKeys;
-pub use capability::Capability;
+pub use capability::{Capabilities, Capability};
 pub use error::{AuthError, KeyError};
 pub use key::algorithm_of;
 pub use origin::Origins;
@@ -61,6 +62,9 @@ pub struct Identity {
     pub anonymous: bool,
     /// When the token stops counting, the leeway included.
     pub expires_at: Option<SystemTime>,
+    pub capabilities: Capabilities,
+    /// What an access expression allowed last.
+    pub(crate) allowed: Allowed,
 }
 
 impl fmt::Debug for Identity {
@@ -81,6 +85,8 @@ impl Identity {
             claims: "{}".into(),
             anonymous: true,
             expires_at: None,
+            capabilities: Capabilities::default(),
+            allowed: Allowed::default(),
         }
     }
 
@@ -113,6 +119,8 @@ struct RemoteSet {
 struct RegisteredClaims {
     sub: Option<String>,
     exp: Option<f64>,
+    #[serde(default)]
+    capabilities: Capabilities,
 }
 
 impl Authenticator {
@@ -294,7 +302,7 @@ fn read_key(config: &JwtKeyConfig, file: &str, material: &[u8]) -> Result<Key, K
 fn remote_set(config: &JwtKeyConfig, url: &str) -> Result<RemoteSet, KeyError> {
     let id = || config.id.clone();
     let parsed = fetch::parse_url(url).ok_or_else(|| KeyError::BadUrl { id: id() })?;
-    let fetcher = Fetcher::new().ok_or_else(|| KeyError::NoAuthorities { id: id() })?;
+    let fetcher = Fetcher::of(&parsed).ok_or_else(|| KeyError::NoAuthorities { id: id() })?;
     let fetch = move || {
         let (fetcher, url) = (fetcher.clone(), parsed.clone());
         async move { fetcher.fetch(&url).await }.boxed()
@@ -324,6 +332,8 @@ fn identity(claims: &RawValue) -> Result<Identity, AuthError> {
         anonymous: false,
         // Past what the clock can show is as good as never.
         expires_at,
+        capabilities: registered.capabilities,
+        allowed: Allowed::default(),
     })
 }
 

@@ -3,9 +3,11 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 
 use crate::{client, dev, serve, token};
 
@@ -141,9 +143,20 @@ impl Cli {
     }
 }
 
+/// What writes whole frames into its traces, and so the tokens in `refresh`: these modules stay quieter, whatever `RUST_LOG` says.
+const NEVER_TRACED: [&str; 4] = [
+    "tungstenite=info",
+    "tungstenite::protocol=info",
+    "tungstenite::protocol::frame=info",
+    "tungstenite::handshake=info",
+];
+
 /// Logs go to standard error: as lines for people at a terminal, as JSON otherwise. `RUST_LOG` chooses what.
 fn init_logs(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = NEVER_TRACED.iter().fold(filter, |filter, module| {
+        filter.add_directive(Directive::from_str(module).expect("it is written correctly"))
+    });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

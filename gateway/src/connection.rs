@@ -115,6 +115,10 @@ impl Connection {
         self.rooms.lock().contains(room)
     }
 
+    pub fn rooms(&self) -> Vec<RoomName> {
+        self.rooms.lock().clone()
+    }
+
     /// Takes all rooms, at the end.
     pub fn take_rooms(&self) -> Vec<RoomName> {
         std::mem::take(&mut self.rooms.lock())

@@ -272,26 +272,47 @@ impl Hub {
     /// Takes over a config: every room gets its new policy at once, and who may no longer be in one is told so.
     pub async fn apply_policies(self: &Arc<Self>, policies: &Policies) {
         for room in self.rooms.all() {
-            let before = room.policy();
-            let policy = policies.of(&room.name);
-            if let Some(policy) = policy {
-                for user in room.set_policy(Arc::clone(policy)) {
-                    self.settle_later(&room, &user);
-                }
-                if policy.same_rules(&before) {
-                    continue;
-                }
-            }
-            for connection in room.connections() {
-                let allowed = policy.is_some_and(|policy| {
-                    access::check(policy, Action::Join, &connection.identity(), &room.name).is_ok()
-                });
-                if !allowed {
-                    self.put_out(&connection, &room.name, "forbidden");
-                }
-            }
+            self.apply_policy(&room, policies);
             // Many rooms take a while; the deliveries on this thread go in between.
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// The same for one room, after a join that may have begun under the config before.
+    pub fn apply_policy_of(self: &Arc<Self>, name: &RoomName, policies: &Policies) {
+        if let Some(room) = self.rooms.get(name) {
+            self.apply_policy(&room, policies);
+        }
+    }
+
+    fn apply_policy(self: &Arc<Self>, room: &Arc<Room>, policies: &Policies) {
+        let before = room.policy();
+        let policy = policies.of(&room.name);
+        if let Some(policy) = policy {
+            for user in room.set_policy(Arc::clone(policy)) {
+                self.settle_later(room, &user);
+            }
+            if policy.same_rules(&before) {
+                return;
+            }
+        }
+        for connection in room.connections() {
+            self.review(&connection, &room.name, policy);
+        }
+    }
+
+    /// Puts a connection out of a room that its token and the room's policy no longer let it be in.
+    pub fn review(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        name: &RoomName,
+        policy: Option<&Arc<Policy>>,
+    ) {
+        let allowed = policy.is_some_and(|policy| {
+            access::check(policy, Action::Join, &connection.identity(), name).is_ok()
+        });
+        if !allowed {
+            self.put_out(connection, name, "forbidden");
         }
     }
 }

@@ -107,7 +107,7 @@ impl Client {
             user: user(name),
             claims: "{}".into(),
             anonymous: false,
-            expires_at: None,
+            ..Identity::anonymous()
         };
         let mut client = Self {
             connection: gateway.connected(identity, Transport::WebSocket).unwrap(),

@@ -67,11 +67,14 @@ pub(super) enum FetchError {
 pub(super) struct Fetcher(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
 
 impl Fetcher {
-    /// Trusts the authorities of this machine (`SSL_CERT_FILE`); `None` when there are none.
-    pub(super) fn new() -> Option<Self> {
+    /// Trusts the authorities of this machine (`SSL_CERT_FILE`); `None` when the URL needs some and there are none.
+    pub(super) fn of(url: &Url) -> Option<Self> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        (!roots.is_empty()).then(|| Self::trusting(roots)).flatten()
+        if roots.is_empty() && url.scheme() == "https" {
+            return None;
+        }
+        Self::trusting(roots)
     }
 
     pub(super) fn trusting(roots: RootCertStore) -> Option<Self> {

@@ -210,3 +210,43 @@ async fn a_crowd_in_one_room_gets_everything_in_order() {
     eventually(async || gateway.gateway.hub.rooms().is_empty()).await;
     assert_eq!(gateway.gateway.metrics.outbox_bytes.get(), 0);
 }
+
+#[tokio::test]
+async fn a_refreshed_token_that_opens_less_takes_memberships_away() {
+    let mut config = config(&["team:*", "lobby"]);
+    "room.segments[1] in user.claims.teams".clone_into(&mut config.rooms[0].policy.access.join);
+    let gateway = TestGateway::start(config);
+    let token = gateway.token_with("alice", json!({ "teams": ["red", "blue"] }));
+    let query = format!("token={token}&room=team:red&room=team:blue&room=lobby");
+    let mut alice = gateway.try_connect(&query, &[]).await.unwrap();
+    for kind in ["welcome", "joined", "joined", "joined"] {
+        assert_eq!(alice.next().await["type"], kind);
+    }
+    let fewer = gateway.token_with("alice", json!({ "teams": ["blue"] }));
+    let left = alice
+        .ask(json!({ "type": "refresh", "token": fewer }))
+        .await;
+    assert_eq!(
+        (&left["type"], &left["room"], &left["reason"]),
+        (&json!("left"), &json!("team:red"), &json!("forbidden"))
+    );
+    assert_eq!(alice.next().await["type"], "refreshed");
+    let narrowed = json!({ "teams": ["blue"], "capabilities": ["rooms:publish"] });
+    let narrowed = gateway.token_with("alice", narrowed);
+    alice
+        .send(json!({ "type": "refresh", "token": narrowed }))
+        .await;
+    let mut gone = [alice.next().await, alice.next().await].map(|left| left["room"].clone());
+    gone.sort_by_key(ToString::to_string);
+    assert_eq!(gone, ["lobby", "team:blue"]);
+    assert_eq!(alice.next().await["type"], "refreshed");
+    let joined = alice.ask(json!({ "type": "join", "room": "lobby" })).await;
+    assert_eq!(
+        joined["message"],
+        "you may not join the room lobby: the token's `capabilities` don't hold `rooms:join`"
+    );
+    let published = alice
+        .ask(json!({ "type": "publish", "room": "lobby", "data": 1 }))
+        .await;
+    assert_eq!(published["type"], "ack");
+}

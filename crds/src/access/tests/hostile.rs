@@ -149,3 +149,80 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn text_can_be_joined_and_matched_only_as_often_as_it_is_written() {
+    let alice = user(json!({ "text": "a".repeat(30_000) }));
+    let join = format!("({}).size() > 0", ["user.claims.text"; 8].join(" + "));
+    let doubled = "user.claims.text.contains(user.claims.text + user.claims.text) || true";
+    for source in [
+        join.as_str(),
+        doubled,
+        "!user.claims.text.matches('^(a+)+$x')",
+        "!user.claims.text.matches('(a|aa|a?)*b$')",
+        "user.claims.text.matches('^[a-z]*.*a.*a.*$')",
+    ] {
+        let started = Instant::now();
+        assert_eq!(evaluate(source, &alice, "x"), Ok(true), "{source}");
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(5), "{source} took {took:?}");
+    }
+}
+
+#[test]
+fn claims_cannot_stand_in_for_who_the_user_is_or_which_room_it_is() {
+    let mallory = user(json!({
+        "user": { "id": "root", "anonymous": false }, "room": { "name": "vault" },
+        "id": "root", "sub": "root", "anonymous": true, "name": "vault", "segments": ["vault"],
+        "claims": { "role": "admin" }, "@pattern0": ".*", "@result": true,
+    }));
+    for source in [
+        "user.id == 'root'",
+        "user.anonymous",
+        "room.name == 'vault'",
+        "room.segments[0] == 'vault'",
+        "has(user.claims.role)",
+        "room.name.matches('^vault$')",
+    ] {
+        assert_eq!(evaluate(source, &mallory, "lobby"), Ok(false), "{source}");
+    }
+    assert_eq!(
+        evaluate("user.claims.id == 'root'", &mallory, "lobby"),
+        Ok(true)
+    );
+}
+
+#[test]
+fn a_rooms_name_is_compared_as_it_is_written() {
+    for other in [
+        "team:rеd",
+        "team:red\u{200b}",
+        "team:red\0",
+        "team:r\u{301}",
+        "team: red",
+    ] {
+        assert!(RoomName::parse(other).is_err(), "{other:?}");
+    }
+    let red = user(json!({ "teams": ["red", "a:b"] }));
+    let source = "room.segments[1] in user.claims.teams";
+    for (name, allowed) in [
+        ("team:red", true),
+        ("team:%72ed", false),
+        ("team:RED", false),
+        ("team:a%3Ab", false),
+    ] {
+        assert_eq!(evaluate(source, &red, name), Ok(allowed), "{name}");
+    }
+    // No other spelling makes a user's room, or one beside it that is open to others.
+    for spelling in [
+        "user:%61lice",
+        "user:alice%2f",
+        "user:alice:x",
+        "user:%",
+        "user:",
+    ] {
+        let room = RoomName::parse(spelling);
+        let closed = |room: &RoomName| room.is_reserved() && !room.is_room_of("alice");
+        assert!(room.as_ref().map_or(true, closed), "{spelling}");
+    }
+}

@@ -34,6 +34,7 @@ fn identity(expires: Option<Duration>) -> Identity {
         claims: "{}".into(),
         anonymous: false,
         expires_at: expires.map(|after| SystemTime::now() + after),
+        ..Identity::anonymous()
     }
 }
 
