@@ -15,18 +15,22 @@ mod alarm;
 pub mod backlog;
 mod ending;
 pub mod event_stream;
+pub mod flush;
 pub mod heartbeat;
+mod line;
 pub mod outbox;
 pub mod poll;
 pub mod registry;
 pub mod seat;
 pub mod session;
+pub mod shared_stream;
+mod sink;
 pub mod socket;
 pub mod sse;
 mod state;
-pub mod writer;
 
 pub use backlog::Backlog;
+pub use flush::Flusher;
 pub use outbox::Outbox;
 
 /// How a client is connected.

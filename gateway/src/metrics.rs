@@ -3,7 +3,7 @@
 //! Hot paths touch plain atomics only. A histogram takes a lock, so the delivery latency is sampled: one delivery of each message, that to the
 //! connection which was handed it last.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -236,6 +236,15 @@ impl Metrics {
     pub fn of(&self, transport: Transport) -> &TransportMetrics {
         // They stand in the order of the declaration.
         &self.transports[transport as usize]
+    }
+
+    /// Frames have been written, one of which came in at `stamp`.
+    pub fn delivered(&self, transport: Transport, frames: usize, stamp: Option<Instant>) {
+        self.of(transport).messages_delivered.inc_by(frames as u64);
+        if let Some(stamp) = stamp {
+            self.delivery_latency_seconds
+                .observe(stamp.elapsed().as_secs_f64());
+        }
     }
 
     pub fn closed(&self, transport: Transport, reason: CloseReason) {

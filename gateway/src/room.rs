@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rotunda_crds::RoomName;
 
 use crate::broker::{Chunk, Event, Leave};
-use crate::connection::{Backlog, Connection};
+use crate::connection::{Connection, Flusher};
 use crate::dialect::{Frame, event};
 use crate::ids::{ConnectionId, Position, UserId};
 use crate::metrics::Metrics;
@@ -79,10 +79,10 @@ pub enum Switch {
 pub struct Retired;
 
 impl Room {
-    pub fn new(name: RoomName, policy: Arc<Policy>, backlog: Arc<Backlog>) -> Self {
+    pub fn new(name: RoomName, policy: Arc<Policy>, flusher: Flusher) -> Self {
         let state = State {
             policy,
-            backlog,
+            flusher,
             subscribers: IndexMap::new(),
             progress: Progress::Cold,
             recent: Recent::default(),

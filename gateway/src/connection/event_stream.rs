@@ -1,6 +1,6 @@
 //! An event stream on a byte stream: frames out as Server-Sent Events; what comes in is only looked at for its end.
 //!
-//! Like a WebSocket's [`Writer`](super::writer::Writer) it writes all that is at hand at once and keeps nothing while idle. An event's
+//! Like a WebSocket's [line](super::line) it writes all that is at hand at once and keeps nothing while idle. An event's
 //! lines differ from client to client, by their ids; so small frames are copied behind them, and the JSON of large ones is shared.
 
 use std::collections::VecDeque;
@@ -205,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EventStream<S> {
     }
 
     fn advance(&mut self, mut written: usize, outbox: &Outbox, metrics: &Metrics) {
-        let (mut frames, mut size) = (0, 0);
+        let (mut frames, mut size, mut stamp) = (0, 0, None);
         while let Some(piece) = self.staged.front() {
             let left = piece.bytes.bytes().len() - self.written;
             if written < left {
@@ -216,17 +216,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EventStream<S> {
             self.written = 0;
             frames += piece.frames;
             size += piece.size;
-            if let Some(stamp) = piece.stamp {
-                metrics
-                    .delivery_latency_seconds
-                    .observe(stamp.elapsed().as_secs_f64());
-            }
+            stamp = piece.stamp.or(stamp);
             self.staged.pop_front();
         }
         if frames > 0 {
             outbox.written(frames, size);
-            let metrics = metrics.of(Transport::Sse);
-            metrics.messages_delivered.inc_by(frames as u64);
+            metrics.delivered(Transport::Sse, frames, stamp);
         }
     }
 

@@ -1,28 +1,34 @@
 //! What waits to be written to one client: frames in order, bounded in bytes.
 //!
-//! Rooms push from the broker's reading task and never wait; the connection's own task takes. A push that doesn't fit ends the connection as
-//! a slow consumer *before* anything is stored, so that memory stays within the cap. Replays, which can wait, ask for space first and
-//! leave half of the queue to what is live; what finds none they read again later. What all outboxes hold together is the [`Backlog`]'s. It knows neither rooms nor sockets.
+//! Rooms push from the broker's reading task and never wait. A push that doesn't fit ends the connection as a slow consumer *before* anything
+//! is stored, so that memory stays within the cap. Replays, which can wait, ask for space first and leave half of the queue to what is live;
+//! what finds none they read again later. What all outboxes hold together is the [`Backlog`]'s. It knows no rooms.
+//!
+//! A WebSocket's frames are written from here, under the queue's lock, by whoever comes first: the connection's own task, woken up by a push, or
+//! [`flush`](super::flush) on behalf of a room that told its message to thousands, which would otherwise wake up thousands of tasks.
+//! Event streams and polls, whose bytes differ from client to client, take the frames and write them themselves.
 
 use std::collections::VecDeque;
-use std::mem;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+use std::{fmt, mem};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::Transport;
 use super::backlog::{Backlog, Fullness};
+use super::line::Line;
+use super::sink::{Polled, Shared, Sink};
 use crate::dialect::{CloseReason, Frame};
+use crate::metrics::Metrics;
 
-/// A frame in line.
-#[derive(Debug)]
-pub struct Queued {
-    pub frame: Frame,
-    /// When the message came in, on the few that are sampled for the delivery latency.
-    pub stamp: Option<Instant>,
-}
+pub use super::line::Queued;
 
 /// What a place in line takes beside the frame's bytes.
 const PLACE: usize = size_of::<Queued>();
@@ -31,10 +37,20 @@ const PLACE: usize = size_of::<Queued>();
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed;
 
+/// Who writes a frame that was put in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Someone who is on the way to it already.
+    BySomeone,
+    /// Nobody, until [`Outbox::flush`] is called.
+    ByFlush,
+}
+
 /// One connection's queue of frames.
 #[derive(Debug)]
 pub struct Outbox {
-    /// Held for a few instructions at each push and take; one lock per connection, never two at once.
+    /// Held for a few instructions at each push and take, and while what waits is written, which never blocks. One lock per connection,
+    /// never two at once.
     queue: Mutex<Queue>,
     /// Wakes replays that wait for space.
     space: Notify,
@@ -43,17 +59,43 @@ pub struct Outbox {
     backlog: Arc<Backlog>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
-    frames: VecDeque<Queued>,
-    /// Pushed and not yet written, also what the writer has taken out already.
+    /// As long as it isn't empty, someone is on the way to it: the task that was woken up, a [`flush`](Outbox::flush) that is due, or the socket, which
+    /// wakes the task up when it takes more. So only who puts something into an empty line wakes anyone.
+    line: Line,
+    /// Pushed and not yet written, also what was taken out already.
     bytes: usize,
     places: usize,
     closing: Option<CloseReason>,
     /// Wakes the connection's task; taken by the first who does, put back by the task when it looks.
     waker: Option<Waker>,
+    /// The task's own socket, while others may write to it too.
+    socket: Option<Arc<TcpStream>>,
     /// A replay waits for space.
     space_wanted: bool,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("bytes", &self.bytes)
+            .field("places", &self.places)
+            .field("closing", &self.closing)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came of writing.
+#[derive(Debug)]
+pub enum Progress {
+    /// Nothing waits any more.
+    Done,
+    /// The socket takes no more for now, and wakes the task up when it does.
+    Blocked,
+    /// Nothing was written, since the connection is to end.
+    Closing(CloseReason),
+    Failed(io::Error),
 }
 
 impl Outbox {
@@ -68,32 +110,82 @@ impl Outbox {
         }
     }
 
-    /// Puts a frame in line.
-    pub fn push(&self, frame: Frame) -> Result<(), Closed> {
-        self.push_stamped(frame, None)
+    /// Lets [`flush`](Self::flush) write to this socket until the connection begins to end. It is the one that the connection's task writes to.
+    pub fn write_through(&self, socket: Arc<TcpStream>) {
+        let mut queue = self.queue.lock();
+        if queue.closing.is_none() {
+            queue.socket = Some(socket);
+        }
     }
 
-    /// As [`push`](Self::push), with the instant at which the message came in.
-    pub fn push_stamped(&self, frame: Frame, stamp: Option<Instant>) -> Result<(), Closed> {
+    /// Puts a frame in line.
+    pub fn push(&self, frame: Frame) -> Result<(), Closed> {
         let mut queue = self.queue.lock();
+        let idle = queue.line.is_empty();
+        let pushed = self.put(&mut queue, frame, None);
+        if idle || pushed.is_err() {
+            wake(queue);
+        }
+        pushed
+    }
+
+    /// As [`push`](Self::push), for a frame that many get: where that can be, nobody is woken up, and the caller has to see to it that
+    /// [`flush`](Self::flush) is called. `stamp` is when the message came in.
+    pub fn push_to_flush(&self, frame: Frame, stamp: Option<Instant>) -> Result<Written, Closed> {
+        let mut queue = self.queue.lock();
+        let idle = queue.line.is_empty();
+        let pushed = self.put(&mut queue, frame, stamp);
+        if idle && queue.socket.is_some() {
+            return Ok(Written::ByFlush);
+        }
+        if idle || pushed.is_err() {
+            wake(queue);
+        }
+        pushed.map(|()| Written::BySomeone)
+    }
+
+    fn put(&self, queue: &mut Queue, frame: Frame, stamp: Option<Instant>) -> Result<(), Closed> {
         if queue.closing.is_some() {
             return Err(Closed);
         }
         let size = frame.len();
-        let fits = queue.bytes + size <= self.cap && self.makes_room(&queue, &frame);
-        if fits {
+        if queue.bytes + size <= self.cap && self.makes_room(queue, &frame) {
             queue.bytes += size;
             queue.places += 1;
-            queue.frames.push_back(Queued { frame, stamp });
+            queue.line.push(frame, stamp);
+            Ok(())
         } else {
-            self.begin_close(&mut queue, CloseReason::SlowConsumer);
+            self.begin_close(queue, CloseReason::SlowConsumer);
+            Err(Closed)
         }
-        let waker = queue.waker.take();
-        drop(queue);
-        if let Some(waker) = waker {
-            waker.wake();
+    }
+
+    /// Puts a WebSocket's control frame ahead of the frames in line, also while the connection ends. False when too many wait. Only the connection's
+    /// task does, which then writes: nobody is woken up.
+    pub fn push_control(&self, frame: Frame) -> bool {
+        let mut queue = self.queue.lock();
+        let size = frame.len();
+        frame.count_in(self.backlog.held_gauge());
+        let pushed = queue.line.push_control(frame);
+        if pushed {
+            self.count_control(&mut queue, size);
         }
-        if fits { Ok(()) } else { Err(Closed) }
+        pushed
+    }
+
+    /// Puts a last frame in line, behind what is still to be written of a connection that ends.
+    pub fn push_last(&self, frame: Frame) {
+        let mut queue = self.queue.lock();
+        self.count_control(&mut queue, frame.len());
+        frame.count_in(self.backlog.held_gauge());
+        queue.line.push(frame, None);
+    }
+
+    /// What isn't refused for its bytes counts all the same.
+    fn count_control(&self, queue: &mut Queue, size: usize) {
+        queue.bytes += size;
+        queue.places += 1;
+        self.backlog.add(PLACE);
     }
 
     /// Counts a frame in, if all outboxes together can take it. What they can't take isn't counted.
@@ -143,23 +235,26 @@ impl Outbox {
         queue.closing.is_none() && queue.bytes + size <= self.cap / 2
     }
 
+    /// Wakes the connection's task up, to write what was left to [`flush`](Self::flush).
+    pub(super) fn wake(&self) {
+        wake(self.queue.lock());
+    }
+
     /// Ends the connection. The first reason stands.
     pub fn close(&self, reason: CloseReason) {
         let mut queue = self.queue.lock();
         self.begin_close(&mut queue, reason);
-        let waker = queue.waker.take();
-        drop(queue);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wake(queue);
     }
 
     fn begin_close(&self, queue: &mut Queue, reason: CloseReason) {
         if queue.closing.is_none() {
             queue.closing = Some(reason);
+            // From here on the task alone writes: it knows what comes last.
+            queue.socket = None;
             if !reason.flushes_queue() {
-                let dropped = mem::take(&mut queue.frames);
-                self.forget(queue, dropped.len(), bytes_of(&dropped));
+                let left = queue.line.discard();
+                self.forget(queue, left.frames, left.bytes);
             }
             self.space.notify_waiters();
         }
@@ -176,6 +271,87 @@ impl Outbox {
         self.queue.lock().closing
     }
 
+    /// Writes what is in line, and wakes the caller's task up when there is more to do.
+    pub fn poll_write<S: AsyncWrite + Unpin>(
+        &self,
+        context: &mut Context<'_>,
+        socket: &mut S,
+        metrics: &Metrics,
+    ) -> Progress {
+        let mut queue = self.queue.lock();
+        // Under the lock of the look, so that a push between the look and the sleep wakes.
+        queue.wakes(context);
+        if let Some(reason) = queue.closing {
+            return Progress::Closing(reason);
+        }
+        match self.poll_all(&mut queue, context, socket, metrics) {
+            Poll::Ready(Ok(())) => Progress::Done,
+            Poll::Ready(Err(error)) => Progress::Failed(error),
+            Poll::Pending => Progress::Blocked,
+        }
+    }
+
+    /// Writes what is left of a connection that ends.
+    pub fn poll_finish<S: AsyncWrite + Unpin>(
+        &self,
+        context: &mut Context<'_>,
+        socket: &mut S,
+        metrics: &Metrics,
+    ) -> Poll<io::Result<()>> {
+        self.poll_all(&mut self.queue.lock(), context, socket, metrics)
+    }
+
+    fn poll_all<S: AsyncWrite + Unpin>(
+        &self,
+        queue: &mut Queue,
+        context: &mut Context<'_>,
+        socket: &mut S,
+        metrics: &Metrics,
+    ) -> Poll<io::Result<()>> {
+        match self.write(queue, &mut Polled { socket, context }, metrics) {
+            // A stream that encrypts may have taken more than its socket did.
+            Ok(()) => Pin::new(socket).poll_flush(context),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn write(&self, queue: &mut Queue, sink: &mut impl Sink, metrics: &Metrics) -> io::Result<()> {
+        let (left, result) = queue.line.write(sink);
+        if left.frames > 0 {
+            self.forget(queue, left.frames, left.bytes);
+            metrics.delivered(Transport::WebSocket, left.delivered, left.stamp);
+            if mem::take(&mut queue.space_wanted) {
+                self.space.notify_waiters();
+            }
+        }
+        result
+    }
+
+    /// Writes what is in line to the socket that the connection's task has let others use, and wakes that task up if some is left. `tally` takes
+    /// what else is to be done for many at once.
+    pub(super) fn flush(&self, tally: &mut Tally) {
+        let mut guard = self.queue.lock();
+        let queue = &mut *guard;
+        let Some(socket) = &queue.socket else {
+            // It is ending, and its task knows.
+            return;
+        };
+        let (left, result) = queue.line.write(&mut Shared(socket));
+        queue.bytes -= left.bytes;
+        queue.places -= left.frames;
+        tally.places += left.frames;
+        tally.delivered += left.delivered;
+        tally.stamp = left.stamp.or(tally.stamp);
+        if mem::take(&mut queue.space_wanted) {
+            self.space.notify_waiters();
+        }
+        if result.is_err() {
+            // To wait until the socket takes more, or to find out what is wrong with it.
+            wake(guard);
+        }
+    }
+
     /// Takes all that is in line; `Ready` with the reason once the connection is to end, for as long as the caller hasn't acted on it.
     /// What was taken still counts as queued until [`written`](Self::written).
     pub fn poll_take(
@@ -184,16 +360,8 @@ impl Outbox {
         into: &mut VecDeque<Queued>,
     ) -> Poll<CloseReason> {
         let mut queue = self.queue.lock();
-        // Under the lock of the look, so that a push between the look and the sleep wakes.
-        match &mut queue.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
-        if into.is_empty() {
-            mem::swap(&mut queue.frames, into);
-        } else {
-            into.append(&mut queue.frames);
-        }
+        queue.wakes(context);
+        queue.line.take(into);
         match queue.closing {
             Some(reason) => Poll::Ready(reason),
             None => Poll::Pending,
@@ -202,7 +370,7 @@ impl Outbox {
 
     /// Takes what is in line for the last time.
     pub fn take_rest(&self, into: &mut VecDeque<Queued>) {
-        into.append(&mut self.queue.lock().frames);
+        self.queue.lock().line.take(into);
     }
 
     /// So many of the frames that were taken, with so many bytes, have left for the socket.
@@ -218,7 +386,8 @@ impl Outbox {
 
     /// Frames that were taken won't be written, and no longer count.
     pub fn give_up(&self, frames: &VecDeque<Queued>) {
-        self.written(frames.len(), bytes_of(frames));
+        let bytes = frames.iter().map(|queued| queued.frame.len()).sum();
+        self.written(frames.len(), bytes);
     }
 
     /// Bytes in line.
@@ -227,8 +396,37 @@ impl Outbox {
     }
 }
 
-fn bytes_of(frames: &VecDeque<Queued>) -> usize {
-    frames.iter().map(|queued| queued.frame.len()).sum()
+impl Queue {
+    fn wakes(&mut self, context: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+    }
+}
+
+/// Wakes the connection's task up, unless somebody has already.
+fn wake(mut queue: MutexGuard<'_, Queue>) {
+    let waker = queue.waker.take();
+    drop(queue);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// What was written for many connections, and isn't counted yet.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    places: usize,
+    delivered: usize,
+    stamp: Option<Instant>,
+}
+
+impl Tally {
+    pub(super) fn settle(&self, backlog: &Backlog, metrics: &Metrics) {
+        backlog.subtract(self.places * PLACE);
+        metrics.delivered(Transport::WebSocket, self.delivered, self.stamp);
+    }
 }
 
 impl Drop for Outbox {
@@ -239,118 +437,4 @@ impl Drop for Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use futures::task::noop_waker_ref;
-    use prometheus_client::metrics::gauge::Gauge;
-
-    use super::*;
-    use crate::dialect::event;
-
-    fn backlog() -> Arc<Backlog> {
-        Backlog::new(Gauge::default())
-    }
-
-    fn frame() -> Frame {
-        event::heartbeat()
-    }
-
-    fn take(outbox: &Outbox) -> (Vec<Queued>, Option<CloseReason>) {
-        let mut frames = VecDeque::new();
-        let reason = match outbox.poll_take(&mut Context::from_waker(noop_waker_ref()), &mut frames)
-        {
-            Poll::Ready(reason) => Some(reason),
-            Poll::Pending => None,
-        };
-        (frames.into(), reason)
-    }
-
-    #[test]
-    fn a_push_past_the_cap_stores_nothing_and_ends_the_connection() {
-        let total = backlog();
-        let outbox = Outbox::new(frame().len() * 2, Arc::clone(&total));
-        outbox.push(frame()).unwrap();
-        outbox.push(frame()).unwrap();
-        assert_eq!(outbox.push(frame()), Err(Closed));
-        assert_eq!(outbox.closing(), Some(CloseReason::SlowConsumer));
-        let (frames, reason) = take(&outbox);
-        assert!(frames.is_empty());
-        assert_eq!(reason, Some(CloseReason::SlowConsumer));
-        assert_eq!((outbox.bytes(), total.held()), (0, 0));
-    }
-
-    #[test]
-    fn what_is_taken_counts_until_it_is_written() {
-        let total = backlog();
-        let outbox = Outbox::new(frame().len(), Arc::clone(&total));
-        outbox.push(frame()).unwrap();
-        assert_eq!(take(&outbox).0.len(), 1);
-        assert!(total.held() > 0);
-        outbox.written(1, frame().len());
-        outbox.push(frame()).unwrap();
-        drop(outbox);
-        assert_eq!(total.held(), 0);
-    }
-
-    #[test]
-    fn the_first_reason_stands_and_a_drain_keeps_the_queue() {
-        let outbox = Outbox::new(1000, backlog());
-        outbox.push(frame()).unwrap();
-        outbox.close(CloseReason::Drained);
-        outbox.close(CloseReason::Internal);
-        let (frames, reason) = take(&outbox);
-        assert_eq!((frames.len(), reason), (1, Some(CloseReason::Drained)));
-        assert_eq!(outbox.push(frame()), Err(Closed));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_replay_fills_half_of_the_queue_and_goes_on_below_a_quarter() {
-        let size = frame().len();
-        let outbox = Arc::new(Outbox::new(size * 8, backlog()));
-        outbox.reserve(size).await.unwrap();
-        for _ in 0..4 {
-            assert!(outbox.takes(size));
-            outbox.push(frame()).unwrap();
-        }
-        assert!(!outbox.takes(size));
-        assert!(!outbox.has_space(size));
-        let waiting = tokio::spawn({
-            let outbox = Arc::clone(&outbox);
-            async move { outbox.reserve(size).await }
-        });
-        tokio::time::sleep(Duration::from_mins(1)).await;
-        assert!(!waiting.is_finished());
-        take(&outbox);
-        outbox.written(1, size);
-        tokio::time::sleep(Duration::from_mins(1)).await;
-        assert!(outbox.takes(size) && !waiting.is_finished());
-        outbox.written(1, size);
-        assert_eq!(waiting.await.unwrap(), Ok(()));
-    }
-
-    #[tokio::test]
-    async fn a_frame_past_half_of_the_queue_goes_alone() {
-        let outbox = Outbox::new(frame().len() * 3, backlog());
-        let large = frame().len() * 2;
-        outbox.reserve(large).await.unwrap();
-        assert!(outbox.takes(large));
-        outbox.push(frame()).unwrap();
-        assert!(!outbox.takes(large));
-        let (reserved, ()) = tokio::join!(outbox.reserve(large), async {
-            take(&outbox);
-            outbox.written(1, frame().len());
-        });
-        assert_eq!(reserved, Ok(()));
-    }
-
-    #[tokio::test]
-    async fn closing_ends_the_wait_for_space() {
-        let outbox = Outbox::new(frame().len(), backlog());
-        outbox.push(frame()).unwrap();
-        let (reserved, ()) = tokio::join!(outbox.reserve(1), async {
-            outbox.close(CloseReason::GoingAway);
-        });
-        assert_eq!(reserved, Err(Closed));
-    }
-}
+mod tests;

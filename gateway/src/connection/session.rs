@@ -135,7 +135,7 @@ where
                     Due::Expired => state.close(CloseReason::Unauthorized("the token has expired")),
                     Due::Dead => state.close(CloseReason::HeartbeatTimeout),
                     Due::Ping => {
-                        if let Err(reason) = socket.ping() {
+                        if let Err(reason) = Socket::<S>::ping(&connection.outbox) {
                             state.close(reason);
                         } else if heartbeat_frames {
                             connection.outbox.push(event::heartbeat()).ok();

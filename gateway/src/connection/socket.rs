@@ -1,25 +1,25 @@
-//! A WebSocket on a byte stream: frames in through tungstenite, frames out through the [`Writer`].
+//! A WebSocket on a byte stream: frames in through tungstenite, frames out from the [`Outbox`].
 //!
 //! tungstenite unmasks, joins fragments, answers pings and checks the protocol. It is handed what was read, and what it wants to write (pongs,
 //! closes) is caught and put between our own frames, which are encoded already. It knows nothing of rooms and commands.
 
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tokio_tungstenite::tungstenite::{Bytes as WsBytes, Message};
 
 use super::ending::end;
-use super::outbox::Outbox;
-use super::writer::Writer;
-use crate::dialect::CloseReason;
+use super::outbox::{Outbox, Progress};
+use crate::dialect::{CloseReason, Frame};
 use crate::metrics::Metrics;
 
 /// What tungstenite keeps for each connection, also while nothing comes; its default of 128 KiB is really resident. A longer frame has room made for
@@ -50,13 +50,13 @@ pub struct Socket<S> {
     ahead: Vec<u8>,
     /// tungstenite has no whole message left.
     drained: bool,
-    writer: Writer,
 }
 
 /// What tungstenite takes for a stream: bytes that were read already; writes are caught.
 struct Tap<'a> {
     bytes: &'a [u8],
-    writer: &'a mut Writer,
+    outbox: &'a Outbox,
+    answered: bool,
 }
 
 impl Read for Tap<'_> {
@@ -70,7 +70,11 @@ impl Read for Tap<'_> {
 
 impl Write for Tap<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.writer.push_control(bytes) {
+        self.answered = true;
+        if self
+            .outbox
+            .push_control(Frame::control(Bytes::copy_from_slice(bytes)))
+        {
             Ok(bytes.len())
         } else {
             Err(io::Error::other("too many control frames wait"))
@@ -101,7 +105,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             context,
             ahead: Vec::new(),
             drained: false,
-            writer: Writer::default(),
         }
     }
 
@@ -114,41 +117,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         metrics: &Metrics,
     ) -> Poll<Incoming> {
         loop {
-            if let Poll::Ready(reason) = outbox.poll_take(context, self.writer.queue()) {
-                return Poll::Ready(Incoming::End(reason));
+            match outbox.poll_write(context, &mut self.io, metrics) {
+                Progress::Done | Progress::Blocked => {}
+                Progress::Closing(reason) => return Poll::Ready(Incoming::End(reason)),
+                Progress::Failed(_) => return Poll::Ready(Incoming::End(CloseReason::Lost)),
             }
-            let flushed = match self
-                .writer
-                .poll_write(context, &mut self.io, outbox, metrics)
-            {
-                Poll::Ready(Ok(())) => true,
-                Poll::Ready(Err(_)) => return Poll::Ready(Incoming::End(CloseReason::Lost)),
-                Poll::Pending => false,
-            };
             if !reading {
                 return Poll::Pending;
             }
-            let incoming = self.poll_read(context);
-            // Reading may have made tungstenite answer something.
-            if incoming.is_ready() || !flushed || self.writer.is_empty() {
+            let mut answered = false;
+            let incoming = self.poll_read(context, outbox, &mut answered);
+            // What tungstenite answered waits to be written.
+            if incoming.is_ready() || !answered {
                 return incoming;
             }
         }
     }
 
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Incoming> {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &Outbox,
+        answered: &mut bool,
+    ) -> Poll<Incoming> {
         loop {
             let taken = if self.drained {
                 let mut buffer = [MaybeUninit::uninit(); READ_BUFFER];
                 let mut buffer = ReadBuf::uninit(&mut buffer);
-                match ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer)) {
-                    Ok(()) if !buffer.filled().is_empty() => {}
-                    Ok(()) | Err(_) => return Poll::Ready(Incoming::End(CloseReason::Lost)),
+                match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                    Poll::Ready(_) => return Poll::Ready(Incoming::End(CloseReason::Lost)),
+                    Poll::Pending => return Poll::Pending,
                 }
-                self.take(buffer.filled())
+                self.take(buffer.filled(), outbox, answered)
             } else {
                 let ahead = mem::take(&mut self.ahead);
-                self.take(&ahead)
+                self.take(&ahead, outbox, answered)
             };
             if let Some(incoming) = taken {
                 return Poll::Ready(incoming);
@@ -157,27 +161,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     /// Gives tungstenite what was read; nothing when that doesn't complete a message.
-    fn take(&mut self, bytes: &[u8]) -> Option<Incoming> {
-        let writer = &mut self.writer;
-        let mut tap = Tap { bytes, writer };
-        let incoming = match self.context.read(&mut tap) {
+    fn take(&mut self, bytes: &[u8], outbox: &Outbox, answered: &mut bool) -> Option<Incoming> {
+        let mut tap = Tap {
+            bytes,
+            outbox,
+            answered: false,
+        };
+        let read = self.context.read(&mut tap);
+        let incoming = match read {
             Ok(Message::Text(text)) => Incoming::Text(text.into()),
             Ok(Message::Ping(_) | Message::Pong(_)) => Incoming::Alive,
             Ok(Message::Binary(_) | Message::Frame(_)) => {
                 Incoming::End(CloseReason::Malformed("frames must be text"))
             }
             Ok(Message::Close(frame)) => {
-                // The answer is queued by the next call, which then has nothing more to read.
-                self.context.read(&mut tap).ok();
                 let clean = frame.is_some_and(|frame| frame.code == CloseCode::Normal);
-                Incoming::End(if clean {
+                let reason = if clean {
                     CloseReason::Client
                 } else {
                     CloseReason::Lost
-                })
+                };
+                // Ended first: nothing may follow the answer, whoever writes.
+                outbox.close(reason);
+                // The answer is queued by the next call, which then has nothing more to read.
+                self.context.read(&mut tap).ok();
+                Incoming::End(reason)
             }
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.drained = true;
+                *answered |= tap.answered;
                 return None;
             }
             Err(error) => Incoming::End(reason_of(&error)),
@@ -188,9 +200,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     }
 
     /// Puts a ping in line, ahead of waiting frames.
-    pub fn ping(&mut self) -> Result<(), CloseReason> {
+    pub fn ping(outbox: &Outbox) -> Result<(), CloseReason> {
         // An unmasked ping without a payload (RFC 6455, section 5.5.2).
-        if self.writer.push_control(&[0x89, 0]) {
+        let ping = Frame::control(Bytes::from_static(&[0x89, 0]));
+        if outbox.push_control(ping) {
             Ok(())
         } else {
             Err(CloseReason::HeartbeatTimeout)
@@ -204,40 +217,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         outbox: &Outbox,
         metrics: &Metrics,
     ) -> io::Result<()> {
-        outbox.take_rest(self.writer.queue());
-        if !reason.flushes_queue() {
-            self.writer.discard_queue(outbox);
-        }
-        self.flush(outbox, metrics).await?;
+        outbox.close(reason);
         if !matches!(reason, CloseReason::Client | CloseReason::Lost) {
             let code = CloseCode::from(reason.code());
-            let frame = CloseFrame {
+            outbox.push_last(encode_close(&CloseFrame {
                 code,
                 reason: reason.text().into(),
-            };
-            self.writer.push_control(&encode_close(&frame));
-            self.flush(outbox, metrics).await?;
+            }));
         }
-        end(&mut self.io).await
-    }
-
-    async fn flush(&mut self, outbox: &Outbox, metrics: &Metrics) -> io::Result<()> {
-        std::future::poll_fn(|context| {
-            self.writer
-                .poll_write(context, &mut self.io, outbox, metrics)
-        })
-        .await
+        let io = &mut self.io;
+        poll_fn(|context| outbox.poll_finish(context, io, metrics)).await?;
+        end(io).await
     }
 }
 
 /// A close frame of a server (RFC 6455, section 5.5.1); its reason is at most 123 bytes.
-fn encode_close(frame: &CloseFrame) -> WsBytes {
+fn encode_close(frame: &CloseFrame) -> Frame {
     let reason = frame.reason.as_str().as_bytes();
     let length = u8::try_from(reason.len() + 2).unwrap_or(2);
     let mut bytes = vec![0x88, length];
     bytes.extend_from_slice(&u16::from(frame.code).to_be_bytes());
     bytes.extend_from_slice(&reason[..usize::from(length) - 2]);
-    bytes.into()
+    Frame::control(bytes.into())
 }
 
 fn reason_of(error: &Error) -> CloseReason {

@@ -97,6 +97,24 @@ impl Frame {
         &self.json()[start..start + usize::from(self.0.room.length)]
     }
 
+    /// A WebSocket's control frames, encoded already. They carry nothing of this protocol: they only keep a connection alive, or end it.
+    pub fn control(bytes: Bytes) -> Self {
+        Self(Arc::new(Inner {
+            // `header` only says where JSON begins, and there is none.
+            header: 0,
+            bytes,
+            counted: OnceLock::new(),
+            kind: EventKind::Heartbeat,
+            mark: Mark::default(),
+            room: NameRange::default(),
+        }))
+    }
+
+    /// Whether these are control frames (RFC 6455, section 5.5: the highest bit of the opcode).
+    pub fn is_control(&self) -> bool {
+        self.0.bytes.first().is_some_and(|first| first & 0x08 != 0)
+    }
+
     /// What the frame takes in a queue.
     pub fn len(&self) -> usize {
         self.0.bytes.len()

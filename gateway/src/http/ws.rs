@@ -11,7 +11,6 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::Instrument;
 
@@ -20,6 +19,7 @@ use super::token::{self, Offer, query_values};
 use super::{admission, client_address, wanted};
 use crate::connection::seat::Seat;
 use crate::connection::session::{self, Wishes};
+use crate::connection::shared_stream::SharedStream;
 use crate::connection::socket::Socket;
 use crate::connection::{Outbox, Transport};
 use crate::dialect::command;
@@ -78,6 +78,8 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
     let max_frame = settings.config.limits.message_bytes as usize + FRAME_OVERHEAD;
     let mut response = switching_protocols(&accept, Offer::of(request.headers()).named);
     let takeover = Takeover::new(async move |stream, read_ahead| {
+        let stream = SharedStream::new(stream);
+        let shared = stream.shared();
         let socket = Box::new(Socket::new(stream, &read_ahead, max_frame));
         let taken =
             admitted.and_then(|identity| Seat::take(&gateway, identity, Transport::WebSocket));
@@ -85,6 +87,7 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
             Ok(seat) => seat,
             Err(reason) => return refuse(&gateway, socket, reason).await,
         };
+        seat.connection().outbox.write_through(shared);
         gateway
             .metrics
             .handshake_seconds
@@ -96,7 +99,12 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
     response
 }
 
-async fn run(seat: Seat, socket: Box<Socket<TcpStream>>, wishes: Wishes, client: Option<IpAddr>) {
+async fn run(
+    seat: Seat,
+    socket: Box<Socket<SharedStream>>,
+    wishes: Wishes,
+    client: Option<IpAddr>,
+) {
     let connection = seat.connection();
     let transport = connection.transport.as_str();
     let span = tracing::debug_span!("connection", id = %connection.id, transport);
@@ -108,7 +116,7 @@ async fn run(seat: Seat, socket: Box<Socket<TcpStream>>, wishes: Wishes, client:
 }
 
 /// Tells a client by close code why it isn't let in.
-async fn refuse(gateway: &Gateway, mut socket: Box<Socket<TcpStream>>, reason: CloseReason) {
+async fn refuse(gateway: &Gateway, mut socket: Box<Socket<SharedStream>>, reason: CloseReason) {
     gateway.metrics.refused(reason.reason());
     let nothing = Outbox::new(0, Arc::clone(&gateway.backlog));
     let closing = socket.close(reason, &nothing, &gateway.metrics);

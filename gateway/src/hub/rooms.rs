@@ -9,7 +9,7 @@ use rotunda_crds::RoomName;
 use tokio::sync::{Notify, mpsc};
 
 use crate::broker::{Event, RoomEvents};
-use crate::connection::{Backlog, Connection};
+use crate::connection::{Backlog, Connection, Flusher};
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::room::{Room, Todo};
@@ -22,7 +22,7 @@ pub struct Rooms {
     shards: [RwLock<HashMap<RoomName, Arc<Room>>>; SHARDS],
     hasher: RandomState,
     metrics: Arc<Metrics>,
-    backlog: Arc<Backlog>,
+    flusher: Flusher,
     /// Unbounded, yet never longer than three times the number of rooms: each asks for one healing, one flush and one reading of its members at a
     /// time.
     todo: mpsc::UnboundedSender<(Arc<Room>, Todo)>,
@@ -39,8 +39,8 @@ impl Rooms {
         let rooms = Self {
             shards: Default::default(),
             hasher: RandomState::new(),
+            flusher: Flusher::new(backlog, Arc::clone(&metrics)),
             metrics,
-            backlog,
             todo,
             orders: Notify::new(),
         };
@@ -81,7 +81,7 @@ impl Rooms {
             Arc::new(Room::new(
                 name.clone(),
                 Arc::clone(policy),
-                Arc::clone(&self.backlog),
+                self.flusher.clone(),
             ))
         });
         Arc::clone(room)

@@ -12,8 +12,8 @@ use super::batch::{PresenceBatch, Told};
 use super::recent::Recent;
 use super::{Caught, Switch, Todo};
 use crate::broker::{LogState, Members, Message, PresenceChange};
-use crate::connection::Connection;
 use crate::connection::backlog::{Backlog, Held};
+use crate::connection::{Connection, Flusher};
 use crate::dialect::{Frame, GapReason, event};
 use crate::ids::{ConnectionId, Position};
 use crate::metrics::Metrics;
@@ -32,8 +32,8 @@ const PLACE: usize = size_of::<(Message, Held)>();
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) policy: Arc<Policy>,
-    /// Where what waits while a hole is being read is counted, over all rooms.
-    pub(super) backlog: Arc<Backlog>,
+    /// Also knows where what waits while a hole is being read is counted, over all rooms.
+    pub(super) flusher: Flusher,
     /// In the order in which they joined, as far as nobody left. What belongs to neighbours, also the kernel's, lies side by side in memory: walked in
     /// another order, a delivery costs noticeably more.
     pub(super) subscribers: IndexMap<ConnectionId, Subscriber>,
@@ -166,7 +166,7 @@ impl State {
         match &mut self.progress {
             Progress::Cold => Todo::Nothing,
             Progress::Catching { buffer, .. } => {
-                buffer.push(message, &self.backlog);
+                buffer.push(message, self.flusher.backlog());
                 Todo::Nothing
             }
             Progress::Live { last } if message.position <= *last => Todo::Nothing,
@@ -179,7 +179,7 @@ impl State {
                 let mut buffer = Buffer::default();
                 let last = Some(*last);
                 tracing::debug!(room = %name, position = %message.position, "hole in the stream");
-                buffer.push(message, &self.backlog);
+                buffer.push(message, self.flusher.backlog());
                 self.progress = Progress::Catching { last, buffer };
                 Todo::Heal
             }
@@ -252,19 +252,20 @@ impl State {
     ) {
         let frame = event::message(name, message);
         let count = self.subscribers.len();
+        let mut round = self.flusher.round();
         for (index, subscriber) in self.subscribers.values().enumerate() {
             if let Phase::Live { after } = subscriber.phase
                 && message.position > after
             {
                 // Sampled at the one that waits longest. A full outbox ends its own connection.
                 let stamp = stamp.filter(|_| index + 1 == count);
-                subscriber
-                    .connection
-                    .outbox
-                    .push_stamped(frame.clone(), stamp)
-                    .ok();
+                let connection = &subscriber.connection;
+                if let Ok(written) = connection.outbox.push_to_flush(frame.clone(), stamp) {
+                    round.note(connection, written);
+                }
             }
         }
+        drop(round);
         if self.replaying > 0 {
             self.recent.push(message.position, frame);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::broker::{Event, Message};
-use crate::connection::Backlog;
+use crate::connection::{Backlog, Flusher};
 use crate::gateway::Gateway;
 use crate::room::{Caught, Room};
 use crate::testing::{at, config, gateway, room};
@@ -13,9 +13,10 @@ use crate::testing::{at, config, gateway, room};
 const BODY: usize = 10_000;
 
 fn waiting(gateway: &Gateway, backlog: &Arc<Backlog>) -> Room {
+    let flusher = Flusher::new(Arc::clone(backlog), Arc::clone(&gateway.metrics));
     let settings = gateway.settings();
     let policy = settings.policies.of(&room("lobby")).unwrap();
-    let waiting = Room::new(room("lobby"), Arc::clone(policy), Arc::clone(backlog));
+    let waiting = Room::new(room("lobby"), Arc::clone(policy), flusher);
     waiting.begin_activation();
     waiting
 }

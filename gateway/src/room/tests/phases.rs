@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::auth::Identity;
 use crate::broker::Leave;
-use crate::connection::{Backlog, Connection, Transport};
+use crate::connection::{Backlog, Connection, Flusher, Transport};
 use crate::dialect::Frame;
 use crate::dialect::event::{self, Joined};
 use crate::room::state::Phase;
@@ -68,7 +68,8 @@ async fn the_diagram_of_the_protocol_shows_the_phases_and_how_one_follows_the_ot
     let mut follows = BTreeSet::new();
     for life in LIVES {
         let backlog = Backlog::new(Gauge::default());
-        let lobby = Room::new(room("lobby"), Arc::clone(policy), Arc::clone(&backlog));
+        let flusher = Flusher::new(Arc::clone(&backlog), Arc::clone(&gateway.metrics));
+        let lobby = Room::new(room("lobby"), Arc::clone(policy), flusher);
         lobby.begin_activation();
         lobby.activated(at(1, 0));
         let connection =
