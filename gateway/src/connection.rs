@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rotunda_crds::RoomName;
+use tokio::time::Instant;
 
 use crate::auth::Identity;
 use crate::ids::{ConnectionId, UserId};
 
+pub mod age;
 mod alarm;
 pub mod backlog;
 mod ending;
@@ -61,6 +63,7 @@ pub struct Connection {
     pub id: ConnectionId,
     pub user: UserId,
     pub transport: Transport,
+    pub since: Instant,
     pub outbox: Outbox,
     /// Replaced by `refresh`, read by access checks. Held for moments.
     identity: Mutex<Arc<Identity>>,
@@ -80,6 +83,7 @@ impl Connection {
             id: ConnectionId::random(),
             user: identity.user.clone(),
             transport,
+            since: Instant::now(),
             outbox: Outbox::new(send_queue_bytes, backlog),
             identity: Mutex::new(Arc::new(identity)),
             rooms: Mutex::default(),

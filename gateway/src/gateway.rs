@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Identity;
 use crate::broker::{Broker, Leave};
 use crate::config::Settings;
+use crate::connection::age::move_on;
 use crate::connection::backlog::{Backlog, shed};
 use crate::connection::registry::Registry;
 use crate::connection::{Connection, Transport};
@@ -23,6 +24,7 @@ use crate::hub::{Hub, Rooms};
 use crate::ids::UserId;
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::overload::{Overload, watch_memory};
 use crate::policy::PublishCounters;
 use crate::presence::Call;
 use crate::shutdown;
@@ -44,6 +46,8 @@ pub struct Gateway {
     pub backlog: Arc<Backlog>,
     pub metrics: Arc<Metrics>,
     pub counters: PublishCounters,
+    /// Who is let in.
+    pub overload: Arc<Overload>,
     /// Rates of what users ask for over HTTP.
     pub user_limits: UserLimits,
     /// Rates of requests for a connection.
@@ -79,7 +83,8 @@ impl Gateway {
         );
         settings.authenticator.start(&tracker, &stopping, &metrics);
         let registry = Arc::new(Registry::default());
-        if let Some(limit) = memory::limit() {
+        let memory_limit = memory::limit();
+        if let Some(limit) = memory_limit {
             backlog.set_cap(limit / BACKLOG_SHARE);
         }
         let (queues, connections) = (Arc::clone(&backlog), Arc::clone(&registry));
@@ -95,6 +100,7 @@ impl Gateway {
             backlog,
             metrics,
             counters,
+            overload: Overload::new(memory_limit),
             user_limits: UserLimits::default(),
             handshakes: Handshakes::default(),
             tracker,
@@ -103,14 +109,16 @@ impl Gateway {
             config_error: Mutex::new(None),
             control: Control::default(),
         });
-        let following = control::follow(Arc::clone(&gateway));
-        gateway.tracker.spawn(
-            gateway
-                .stopping
-                .clone()
-                .run_until_cancelled_owned(following),
-        );
+        gateway.keep_up(control::follow(Arc::clone(&gateway)));
+        gateway.keep_up(watch_memory(Arc::clone(&gateway)));
+        gateway.keep_up(move_on(Arc::clone(&gateway)));
         gateway
+    }
+
+    /// Has something go on until the gateway stops.
+    fn keep_up(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tracker.spawn(stopping.run_until_cancelled_owned(work));
     }
 
     /// `Ok` when clients can be served; otherwise a sentence for `/readyz`.
@@ -164,11 +172,6 @@ impl Gateway {
     /// From now on late arrivals are told to go elsewhere.
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether there are as many connections as the gateway takes.
-    pub fn is_full(&self) -> bool {
-        self.registry.count() >= self.settings().config.max_connections as usize
     }
 
     /// Counts an answer with what waits for all clients, until it has been written.

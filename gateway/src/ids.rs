@@ -123,6 +123,12 @@ impl ConnectionId {
     pub fn random() -> Self {
         Self(rand::random())
     }
+
+    /// A number from 0 to 1 that is another one for each connection, and always the same for one.
+    pub fn share(self) -> f64 {
+        // As many bits as such a number holds.
+        f64::from(u32::try_from(self.0 >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
+    }
 }
 
 impl fmt::Display for ConnectionId {

@@ -23,6 +23,7 @@
 //! | [`broker`], [`ids`] | the seam to the engines; positions and users |
 //! | [`serve`], [`dev`], [`token`], [`client`], [`cli`], [`shutdown`] | the commands, and how a gateway ends |
 //! | [`metrics`], [`memory`] | what is counted; how much memory there is |
+//! | [`overload`] | who is let in when there are too many, and how fast |
 
 pub mod access;
 pub mod actions;
@@ -46,6 +47,7 @@ pub mod limits;
 pub mod memory;
 pub mod metrics;
 pub mod ops;
+pub mod overload;
 pub mod page;
 pub mod policy;
 pub mod presence;

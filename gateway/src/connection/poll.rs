@@ -22,6 +22,7 @@ use crate::dialect::cursor::Place;
 use crate::dialect::{CloseReason, ErrorCode, EventKind, Failure, Frame, Mark, event};
 use crate::gateway::Gateway;
 use crate::ids::Position;
+use crate::overload::Turn;
 
 /// The largest answer.
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -49,6 +50,7 @@ pub struct Answer {
 pub async fn gather(
     seat: &Seat,
     rooms: Vec<(RoomName, Option<Position>)>,
+    mut turn: Turn,
     wait: Duration,
 ) -> Result<Answer, Failure> {
     let (gateway, connection) = (seat.gateway(), seat.connection());
@@ -60,7 +62,9 @@ pub async fn gather(
     // A poll ends with its token; the next one is told.
     let remaining = connection.identity().remaining(SystemTime::now());
     let deadline = now + remaining.map_or(wait, |remaining| remaining.min(wait));
-    let mut joining = Some(Box::pin(join_rooms(gateway, connection, rooms)));
+    let mut joining = Some(Box::pin(async move {
+        turn.during(join_rooms(gateway, connection, rooms)).await
+    }));
     let mut timer = pin!(sleep_until(deadline));
     let mut queued = VecDeque::new();
     // Since when there has been something, and when the last of it came.

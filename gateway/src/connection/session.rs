@@ -28,6 +28,7 @@ use crate::dialect::{CloseReason, ErrorCode, EventKind, Failure, event};
 use crate::gateway::Gateway;
 use crate::ids::Position;
 use crate::limits::{Admission, Kind, RateLimits};
+use crate::overload::Turn;
 
 /// What a client asked for when it connected.
 #[derive(Debug, Default)]
@@ -38,6 +39,8 @@ pub struct Wishes {
     pub failures: Vec<Failure>,
     /// Text frames beside the pings.
     pub heartbeat_frames: bool,
+    /// Kept until the rooms are joined.
+    pub turn: Option<Turn>,
 }
 
 /// Runs a connection to its end. The socket is boxed so that the layers of this future don't each hold room for it.
@@ -221,7 +224,7 @@ fn connect_wishes(
         return None;
     }
     let (gateway, connection) = (Arc::clone(gateway), Arc::clone(connection));
-    Some(Box::pin(async move {
+    let joining = async move {
         for (room, last_seen) in wishes.rooms {
             let request = Request {
                 reference: None,
@@ -230,7 +233,11 @@ fn connect_wishes(
             execute(&gateway, &connection, request).await?;
         }
         Ok(())
-    }))
+    };
+    Some(match wishes.turn {
+        Some(mut turn) => Box::pin(async move { turn.during(joining).await }),
+        None => Box::pin(joining),
+    })
 }
 
 /// Carries out one command; an error ends the connection.

@@ -26,6 +26,7 @@ use crate::actions;
 use crate::dialect::{CloseReason, ErrorCode, event};
 use crate::gateway::Gateway;
 use crate::ids::Position;
+use crate::overload::Turn;
 use crate::shutdown;
 
 /// An EventSource that lost its stream comes back after a time in this range of milliseconds: it can't back off by itself.
@@ -39,12 +40,14 @@ pub async fn run<S>(
     mut seat: Seat,
     mut stream: Box<EventStream<S>>,
     rooms: Vec<(RoomName, Option<Position>)>,
+    turn: Option<Turn>,
 ) -> CloseReason
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     stream.retry(random(RETRY_MS));
-    let serving = serve(seat.gateway(), seat.connection(), &mut stream, rooms);
+    let joining = join_all(seat.gateway(), seat.connection(), rooms, turn);
+    let serving = serve(seat.gateway(), seat.connection(), &mut stream, joining);
     let reason = AssertUnwindSafe(serving)
         .catch_unwind()
         .await
@@ -64,7 +67,9 @@ fn come_back_after(reason: CloseReason) -> Option<Duration> {
         _ if reason.bars_return() => None,
         // With the same token it would be refused.
         CloseReason::Unauthorized(_) => None,
-        CloseReason::Drained | CloseReason::GoingAway => Some(shutdown::jitter()),
+        CloseReason::Drained | CloseReason::Aged | CloseReason::GoingAway => {
+            Some(shutdown::jitter())
+        }
         CloseReason::Unavailable | CloseReason::Internal => Some(random(AWAY_RETRY_MS)),
         _ => Some(random(RETRY_MS)),
     }
@@ -85,7 +90,7 @@ async fn serve<S>(
     gateway: &Arc<Gateway>,
     connection: &Arc<Connection>,
     stream: &mut EventStream<S>,
-    rooms: Vec<(RoomName, Option<Position>)>,
+    joining: Running,
 ) -> CloseReason
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -93,7 +98,7 @@ where
     let now = Instant::now();
     let mut heartbeat = Heartbeat::of(&gateway.settings().config.heartbeat, now);
     heartbeat.expires_in(connection.identity().remaining(SystemTime::now()), now);
-    let mut state = State::new(Some(join_all(gateway, connection, rooms)));
+    let mut state = State::new(Some(joining));
     let mut alarm = Alarm::at(heartbeat.wake_at());
     loop {
         if let Some(reason) = state.closing() {
@@ -128,14 +133,15 @@ where
     }
 }
 
-/// Joins the rooms, one after the other.
+/// Joins the rooms, one after the other, as the last part of the handshake.
 fn join_all(
     gateway: &Arc<Gateway>,
     connection: &Arc<Connection>,
     rooms: Vec<(RoomName, Option<Position>)>,
+    turn: Option<Turn>,
 ) -> Running {
     let (gateway, connection) = (Arc::clone(gateway), Arc::clone(connection));
-    Box::pin(async move {
+    let joining = async move {
         for (room, last_seen) in rooms {
             let joined = actions::join(&gateway, &connection, &room, last_seen, &None).await;
             if let Err(failure) = joined {
@@ -147,5 +153,9 @@ fn join_all(
             }
         }
         Ok(())
-    })
+    };
+    match turn {
+        Some(mut turn) => Box::pin(async move { turn.during(joining).await }),
+        None => Box::pin(joining),
+    }
 }

@@ -15,6 +15,8 @@ pub enum CloseReason {
     GoingAway,
     /// A drain's time is over.
     Drained,
+    /// It is older than connections get, and didn't move on when told to.
+    Aged,
     /// The WebSocket protocol was broken (RFC 6455, section 7.4.1).
     Protocol,
     /// A text frame that isn't UTF-8.
@@ -49,6 +51,7 @@ impl CloseReason {
         Self::Answered,
         Self::GoingAway,
         Self::Drained,
+        Self::Aged,
         Self::Protocol,
         Self::NotUtf8,
         Self::Unavailable,
@@ -70,7 +73,7 @@ impl CloseReason {
             Self::GoingAway => 1001,
             Self::Protocol => 1002,
             Self::NotUtf8 => 1007,
-            Self::Drained => 1012,
+            Self::Drained | Self::Aged => 1012,
             Self::Unavailable => 1013,
             Self::Malformed(_) => 4400,
             Self::Unauthorized(_) => 4401,
@@ -90,6 +93,7 @@ impl CloseReason {
             Self::Client | Self::Lost | Self::Answered => "",
             Self::GoingAway => "the gateway is going away",
             Self::Drained => "the gateway was drained; reconnect",
+            Self::Aged => "the connection is as old as they get; reconnect",
             Self::Protocol => "the WebSocket protocol was broken",
             Self::NotUtf8 => "a text frame must be UTF-8",
             Self::Unavailable => "the message broker is away; reconnect later",
@@ -112,6 +116,7 @@ impl CloseReason {
             Self::Answered => "answered",
             Self::GoingAway => "going_away",
             Self::Drained => "drained",
+            Self::Aged => "aged",
             Self::Protocol => "protocol",
             Self::NotUtf8 => "not_utf8",
             Self::Unavailable => "unavailable",
@@ -179,6 +184,7 @@ mod tests {
                 | CloseReason::Answered
                 | CloseReason::GoingAway
                 | CloseReason::Drained
+                | CloseReason::Aged
                 | CloseReason::Protocol
                 | CloseReason::NotUtf8
                 | CloseReason::Unavailable

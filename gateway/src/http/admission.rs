@@ -3,33 +3,40 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
 
 use super::token;
 use crate::auth::Identity;
 use crate::dialect::{ErrorCode, Failure};
 use crate::gateway::Gateway;
 use crate::handshakes::TooFast;
-
-/// When a client that met a full gateway should come back.
-const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
+use crate::overload::{Busy, Turn};
 
 /// When a client should come back whom something is missing for that is likely to return.
 const AWAY_RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Refuses when the gateway has as many connections as it takes.
-pub(super) fn has_room(gateway: &Gateway) -> Result<(), Failure> {
-    if gateway.is_full() {
-        gateway.metrics.refused("full");
-        return Err(Failure {
-            retry_after: Some(FULL_RETRY_AFTER),
-            ..Failure::new(
-                ErrorCode::Unavailable,
-                "this gateway has as many connections as it takes; try again",
-            )
-        });
+/// Waits until this gateway has the time and the room for another client.
+pub(super) async fn enter(gateway: &Gateway) -> Result<Turn, Busy> {
+    let max = || gateway.settings().config.max_connections as usize;
+    let turn = gateway.overload.enter(|| gateway.registry.count(), max);
+    turn.await.inspect_err(|busy| {
+        gateway.metrics.refused(busy.reason());
+    })
+}
+
+impl IntoResponse for Busy {
+    fn into_response(self) -> Response {
+        let failure = Failure {
+            retry_after: Some(self.retry_after()),
+            ..Failure::new(ErrorCode::Unavailable, self.text())
+        };
+        let mut response = failure.into_response();
+        // Who waits elsewhere needs no connection, and may find another gateway by the next one.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        response
     }
-    Ok(())
 }
 
 /// Refuses when handshakes come faster than the gateway takes them, in all or from where this client is.
@@ -63,7 +70,6 @@ pub(super) async fn admit(
     headers: &HeaderMap,
     uri: &Uri,
 ) -> Result<Identity, Failure> {
-    has_room(gateway)?;
     let token = token::find(headers, uri);
     let identity = gateway
         .settings()

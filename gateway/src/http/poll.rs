@@ -20,6 +20,7 @@ use crate::connection::seat::Seat;
 use crate::dialect::{CloseReason, ErrorCode, Failure};
 use crate::gateway::Gateway;
 use crate::limits::Kind;
+use crate::overload::Turn;
 
 /// How long a poll waits if it doesn't say, and at most.
 const DEFAULT_WAIT_SECONDS: u64 = 25;
@@ -32,10 +33,19 @@ pub(super) fn routes() -> Routes {
 /// Answers a poll.
 pub async fn poll(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let (head, _) = request.into_parts();
-    let mut response = match try_poll(&gateway, &head).await {
-        Ok(response) => response,
-        Err(failure) => failure.into_response(),
+    // Those that follow are held to the rate of their user.
+    if !wanted::goes_on(&head.headers, &head.uri) {
+        let client = client_address::find(&gateway.settings(), &head.extensions, &head.headers);
+        if let Err(failure) = admission::in_time(&gateway, client) {
+            return failure.into_response();
+        }
+    }
+    let turn = match admission::enter(&gateway).await {
+        Ok(turn) => turn,
+        Err(busy) => return busy.into_response(),
     };
+    let answer = try_poll(&gateway, &head, turn).await;
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     if gateway.is_draining() {
         // The next poll is to find another gateway: on this connection it would find this one.
         let close = HeaderValue::from_static("close");
@@ -44,14 +54,14 @@ pub async fn poll(State(gateway): State<Arc<Gateway>>, request: Request) -> Resp
     response
 }
 
-async fn try_poll(gateway: &Arc<Gateway>, head: &Parts) -> Result<Response, Failure> {
+async fn try_poll(
+    gateway: &Arc<Gateway>,
+    head: &Parts,
+    mut turn: Turn,
+) -> Result<Response, Failure> {
     let (headers, uri) = (&head.headers, &head.uri);
-    // Those that follow are held to the rate of their user.
-    if !wanted::goes_on(headers, uri) {
-        let client = client_address::find(&gateway.settings(), &head.extensions, headers);
-        admission::in_time(gateway, client)?;
-    }
-    let identity = admission::admit(gateway, headers, uri).await?;
+    let admission = admission::admit(gateway, headers, uri);
+    let identity = turn.during(admission).await?;
     let rooms = wanted::rooms(headers, uri)?;
     let wait = wait(uri)?;
     if head.method == Method::HEAD {
@@ -66,7 +76,7 @@ async fn try_poll(gateway: &Arc<Gateway>, head: &Parts) -> Result<Response, Fail
         })?;
     let mut seat = Seat::take(gateway, identity, Transport::Poll)
         .map_err(|_| admission::too_many_connections(gateway))?;
-    let answer = poll::gather(&seat, rooms, wait).await;
+    let answer = poll::gather(&seat, rooms, turn.arrived(), wait).await;
     let reason = match &answer {
         Ok(_) => seat
             .connection()

@@ -27,6 +27,7 @@ use crate::dialect::Failure;
 use crate::dialect::cursor::{self, Place};
 use crate::dialect::sse::CONTENT_TYPE;
 use crate::gateway::Gateway;
+use crate::overload::Turn;
 use crate::server::Takeover;
 
 /// nginx and others of its kind then pass each event on at once.
@@ -38,12 +39,7 @@ pub(super) fn routes() -> Routes {
 
 /// Answers a request for an event stream.
 pub async fn open(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    try_open(&gateway, &request.into_parts().0)
-        .await
-        .unwrap_or_else(IntoResponse::into_response)
-}
-
-async fn try_open(gateway: &Arc<Gateway>, request: &Parts) -> Result<Response, Failure> {
+    let (request, _) = request.into_parts();
     let started = Instant::now();
     let ended = request
         .headers
@@ -51,12 +47,30 @@ async fn try_open(gateway: &Arc<Gateway>, request: &Parts) -> Result<Response, F
         .is_some_and(|id| cursor::is_ended(id.to_str().unwrap_or_default()));
     if ended {
         // An EventSource that was told not to come back, and did: this stops it (HTML Living Standard, section 9.2.3).
-        return Ok(StatusCode::NO_CONTENT.into_response());
+        return StatusCode::NO_CONTENT.into_response();
     }
     let settings = gateway.settings();
     let client = client_address::find(&settings, &request.extensions, &request.headers);
-    admission::in_time(gateway, client)?;
-    let identity = admission::admit(gateway, &request.headers, &request.uri).await?;
+    if let Err(failure) = admission::in_time(&gateway, client) {
+        return failure.into_response();
+    }
+    match admission::enter(&gateway).await {
+        Ok(turn) => try_open(&gateway, &request, client, turn, started)
+            .await
+            .unwrap_or_else(IntoResponse::into_response),
+        Err(busy) => busy.into_response(),
+    }
+}
+
+async fn try_open(
+    gateway: &Arc<Gateway>,
+    request: &Parts,
+    client: Option<IpAddr>,
+    mut turn: Turn,
+    started: Instant,
+) -> Result<Response, Failure> {
+    let admission = admission::admit(gateway, &request.headers, &request.uri);
+    let identity = turn.during(admission).await?;
     let rooms = wanted::rooms(&request.headers, &request.uri)?;
     let mut response = head();
     if request.method == Method::HEAD {
@@ -64,7 +78,8 @@ async fn try_open(gateway: &Arc<Gateway>, request: &Parts) -> Result<Response, F
     }
     let seat = Seat::take(gateway, identity, Transport::Sse)
         .map_err(|_| admission::too_many_connections(gateway))?;
-    let silence = silence(&settings.config.heartbeat);
+    let turn = turn.arrived();
+    let silence = silence(&gateway.settings().config.heartbeat);
     let takeover = Takeover::new(async move |stream: TcpStream, _: Bytes| {
         let gateway = Arc::clone(seat.gateway());
         // Without it a client whose network went away would be kept for a quarter of an hour.
@@ -78,7 +93,9 @@ async fn try_open(gateway: &Arc<Gateway>, request: &Parts) -> Result<Response, F
             .handshake_seconds
             .observe(started.elapsed().as_secs_f64());
         // A task of its own, so that what the handshake held is not held for as long as the stream lasts.
-        gateway.tracker.spawn(run(seat, stream, rooms, client));
+        gateway
+            .tracker
+            .spawn(run(seat, stream, rooms, turn, client));
     });
     response.extensions_mut().insert(takeover);
     Ok(response)
@@ -110,12 +127,15 @@ async fn run(
     seat: Seat,
     stream: Box<EventStream<TcpStream>>,
     rooms: Vec<Wanted>,
+    turn: Turn,
     client: Option<IpAddr>,
 ) {
     let connection = seat.connection();
     let transport = connection.transport.as_str();
     let span = tracing::debug_span!("connection", id = %connection.id, transport);
     tracing::debug!(parent: &span, ?client, user = %connection.user, "connected");
-    let reason = sse::run(seat, stream, rooms).instrument(span.clone()).await;
+    let reason = sse::run(seat, stream, rooms, Some(turn))
+        .instrument(span.clone())
+        .await;
     tracing::debug!(parent: &span, reason = reason.reason(), "disconnected");
 }

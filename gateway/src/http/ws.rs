@@ -57,15 +57,17 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
     };
     let settings = gateway.settings();
     let client = client_address::find(&settings, request.extensions(), request.headers());
-    let admitted =
-        admission::in_time(&gateway, client).and_then(|()| admission::has_room(&gateway));
-    if let Err(failure) = admitted {
+    if let Err(failure) = admission::in_time(&gateway, client) {
         return failure.into_response();
     }
+    let mut turn = match admission::enter(&gateway).await {
+        Ok(turn) => turn,
+        Err(busy) => return busy.into_response(),
+    };
     let token = token::find(request.headers(), request.uri());
-    let admitted = settings
-        .authenticator
-        .authenticate(token.as_deref())
+    let authentication = settings.authenticator.authenticate(token.as_deref());
+    let admitted = turn
+        .during(authentication)
         .await
         .map_err(crate::auth::AuthError::close_reason)
         .and_then(|identity| {
@@ -74,7 +76,7 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
                 .map(|()| identity)
                 .map_err(|_| CloseReason::Unavailable)
         });
-    let wishes = wishes(request.uri());
+    let mut wishes = wishes(request.uri());
     let max_frame = settings.config.limits.message_bytes as usize + FRAME_OVERHEAD;
     let mut response = switching_protocols(&accept, Offer::of(request.headers()).named);
     let takeover = Takeover::new(async move |stream, read_ahead| {
@@ -85,9 +87,13 @@ pub async fn upgrade(State(gateway): State<Arc<Gateway>>, request: Request) -> R
             admitted.and_then(|identity| Seat::take(&gateway, identity, Transport::WebSocket));
         let seat = match taken {
             Ok(seat) => seat,
-            Err(reason) => return refuse(&gateway, socket, reason).await,
+            Err(reason) => {
+                drop(turn);
+                return refuse(&gateway, socket, reason).await;
+            }
         };
         seat.connection().outbox.write_through(shared);
+        wishes.turn = Some(turn.arrived());
         gateway
             .metrics
             .handshake_seconds

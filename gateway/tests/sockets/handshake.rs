@@ -89,8 +89,38 @@ async fn a_full_gateway_answers_503_with_a_time_to_come_back() {
         panic!("it was let in")
     };
     assert_eq!(response.status().as_u16(), 503);
-    assert!(response.headers().contains_key("retry-after"));
+    let after = response.headers()["retry-after"].to_str().unwrap();
+    assert!((5..=15).contains(&after.parse::<u64>().unwrap()), "{after}");
+    assert_eq!(response.headers()["connection"], "close");
     first.close().await;
+    eventually(async || gateway.try_connect(&query, &[]).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_gateway_short_of_memory_takes_nobody_in_and_serves_on_who_is_there() {
+    let mut plenty = config(&["lobby"]);
+    plenty.memory_high_watermark = 100;
+    let mut scarce = plenty.clone();
+    scarce.memory_high_watermark = 0;
+    let gateway = TestGateway::start(plenty.clone());
+    let mut alice = gateway.connect("alice", "room=lobby").await;
+    alice.next_of("joined").await;
+    gateway.reload(scarce).await;
+    let query = format!("token={}&room=lobby", gateway.token("bob"));
+    let refused = async || match gateway.try_connect(&query, &[]).await {
+        Err(Error::Http(response)) => response.headers().contains_key("retry-after"),
+        _ => false,
+    };
+    eventually(refused).await;
+    for path in ["sse", "poll"] {
+        let request = format!("GET /v1/{path}?room=lobby");
+        let answer = gateway.http("bob", &request, "").await;
+        assert_eq!(answer.error(), (503, "unavailable".to_owned()));
+        assert!(answer.header("retry-after").is_some(), "{}", answer.head);
+    }
+    let id = gateway.publish("carol", "lobby", "1").await;
+    assert_eq!(alice.next_of("message").await["id"], id.as_str());
+    gateway.reload(plenty).await;
     eventually(async || gateway.try_connect(&query, &[]).await.is_ok()).await;
 }
 
