@@ -202,13 +202,16 @@ async fn a_gateway_that_was_cut_off_catches_up_with_its_orders() {
     let a = on_redis(&server.url(), &prefix).await;
     let b = on_redis(&proxy.url(), &prefix).await;
     let (mut alice, mut bob) = (Client::connect(&b, "alice"), Client::connect(&b, "bob"));
+    bob.join(&b, "lobby").await;
     // Nobody listens at port 1.
     proxy.lead_to(1);
     eventually("it is cut off", || b.ready().is_err()).await;
     a.order(&disconnect("alice")).await.unwrap();
+    a.order(&remove("bob")).await.unwrap();
     assert_eq!(alice.drain(), None);
     proxy.lead_to(server.port);
     is_closed(&mut alice, CloseReason::Forbidden).await;
+    assert_eq!(bob.next_of("left").await["reason"], "removed");
     assert_eq!(bob.drain(), None);
 }
 

@@ -185,6 +185,45 @@ async fn pages_of_allowed_origins_may_read_the_answers() {
     assert!(!foreign.head.contains("access-control-allow-origin"));
 }
 
+/// Also what went wrong: without the header a page sees no more than that something did.
+#[tokio::test]
+async fn each_answer_may_be_read_by_pages_of_allowed_origins() {
+    let mut config = config(&["lobby"]);
+    config.limits.burst = 1;
+    config.limits.messages_per_second = 1;
+    let gateway = TestGateway::start(config);
+    let publish = "POST /v1/rooms/lobby/messages";
+    let (alice, bob) = (gateway.token("alice"), gateway.token("bob"));
+    let ask = async |token: &str, request: &str, body: &str| {
+        let headers =
+            format!("origin: https://app.example.com\r\nauthorization: Bearer {token}\r\n");
+        let answer = gateway.http_with(&headers, request, body).await;
+        let allowed = "access-control-allow-origin: https://app.example.com";
+        for header in [allowed, "vary: origin"] {
+            assert!(answer.head.contains(header), "{request}: {}", answer.head);
+        }
+        answer.status
+    };
+    for (token, request, body, status) in [
+        (&*alice, publish, r#"{"data":1}"#, 200),
+        (&alice, "GET /v1/rooms/lobby/messages", "", 200),
+        (&alice, "GET /v1/rooms/lobby/members", "", 200),
+        (&alice, "GET /v1/users/alice", "", 200),
+        (&alice, "GET /v1/poll?room=lobby&wait=0", "", 200),
+        (&alice, "GET /v1/poll", "", 400),
+        (&alice, "GET /v1/sse", "", 400),
+        (&bob, publish, "no JSON", 400),
+        ("none", publish, r#"{"data":1}"#, 401),
+        (&alice, "GET /v1/rooms/elsewhere/messages", "", 403),
+        (&alice, "GET /v1/nowhere", "", 404),
+        (&alice, "PUT /v1/rooms/lobby/messages", "", 405),
+    ] {
+        assert_eq!(ask(token, request, body).await, status, "{request}");
+    }
+    // One a second is allowed; how long these take doesn't matter.
+    while ask(&alice, publish, r#"{"data":1}"#).await != 429 {}
+}
+
 #[tokio::test]
 async fn servers_publish_as_anyone_with_an_api_key() {
     let gateway = TestGateway::start(config(&["lobby"]));

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::gateway::{API_KEY, TestGateway, config, eventually};
 use crate::redis::server::{ENCODED_PASSWORD, Server, free_port};
 use crate::redis::start_gateway;
+use crate::stream::EventSource;
 
 const PUBLISH: &str = "POST /v1/rooms/lobby/messages";
 
@@ -67,6 +68,8 @@ async fn when_redis_goes_away_those_connected_stay_and_go_on_once_it_is_back() {
     eventually(async || gateway.ops("/readyz").await.status == 200).await;
     let mut alice = gateway.connect("alice", "room=lobby").await;
     alice.next_of("joined").await;
+    let mut bob = EventSource::open(&gateway, "bob", "room=lobby").await;
+    bob.next_of("joined").await;
     server.kill();
     eventually(async || gateway.ops("/readyz").await.status == 503).await;
     assert_eq!(gateway.ops("/livez").await.status, 200);
@@ -84,8 +87,9 @@ async fn when_redis_goes_away_those_connected_stay_and_go_on_once_it_is_back() {
     }
     server.start_again();
     eventually(async || gateway.ops("/readyz").await.status == 200).await;
-    // On the same connection.
+    // On the same connection and the same stream.
     let id = gateway.publish("bob", "lobby", "2").await;
+    assert_eq!(bob.next_of("message").await.id, id);
     let message = alice.next_of("message").await;
     assert_eq!((&message["id"], &message["data"]), (&json!(id), &json!(2)));
     let joined = alice.ask(json!({ "type": "join", "room": "hall" })).await;

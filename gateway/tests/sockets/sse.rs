@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::gateway::{TestGateway, config, eventually};
+use crate::polled::{data, id, kinds, poll};
 use crate::stream::EventSource;
 
 #[tokio::test]
@@ -126,6 +127,66 @@ async fn one_id_stands_for_all_rooms_of_a_stream_also_when_they_change() {
     }
     missed.sort_by_key(serde_json::Value::as_u64);
     assert_eq!(missed, [json!(2), json!(3)]);
+}
+
+#[tokio::test]
+async fn streams_that_broke_together_do_not_come_back_together() {
+    let gateway = TestGateway::start(config(&["lobby"]));
+    let mut times = std::collections::BTreeSet::new();
+    for _ in 0..8 {
+        let source = EventSource::open(&gateway, "alice", "room=lobby").await;
+        assert!((500..2500).contains(&source.retries[0]));
+        times.insert(source.retries[0]);
+    }
+    // Eight of two thousand: that four of them are alike doesn't happen.
+    assert!(times.len() > 4, "{times:?}");
+}
+
+#[tokio::test]
+async fn a_stream_and_a_poll_take_as_many_rooms_as_promised_and_one_id_for_all() {
+    let mut config = config(&["room:*"]);
+    config.limits.burst = 100;
+    let gateway = TestGateway::start(config);
+    let rooms: Vec<_> = (0..32).map(|n| format!("room=room:{n}")).collect();
+    let query = rooms.join("&");
+    let mut source = EventSource::open(&gateway, "alice", &query).await;
+    for _ in 0..32 {
+        source.next_of("joined").await;
+    }
+    let polled = poll(&gateway, "alice", &format!("{query}&wait=0")).await;
+    assert_eq!(kinds(&polled).len(), 32);
+    for n in 0..32 {
+        gateway
+            .publish("bob", &format!("room:{n}"), &n.to_string())
+            .await;
+    }
+    let all: Vec<_> = (0..32).map(|n| json!(n)).collect();
+    assert_eq!(source.messages(32).await, all);
+    let seen = source.id.clone();
+    for n in 0..32 {
+        gateway
+            .publish("bob", &format!("room:{n}"), &(100 + n).to_string())
+            .await;
+    }
+    drop(source);
+    let mut resumed = EventSource::open_after(&gateway, "alice", &query, &seen).await;
+    let mut rest = resumed.messages(32).await;
+    rest.sort_by_key(serde_json::Value::as_u64);
+    assert_eq!(rest, (100..132).map(|n| json!(n)).collect::<Vec<_>>());
+    let next = format!("{query}&wait=0&last_seen_id={}", id(&polled));
+    let mut both = data(&poll(&gateway, "alice", &next).await);
+    both.sort_by_key(serde_json::Value::as_u64);
+    assert_eq!(
+        both,
+        (0..32)
+            .chain(100..132)
+            .map(|n| json!(n))
+            .collect::<Vec<_>>()
+    );
+    let token = gateway.token("alice");
+    let one_more = format!("GET /v1/poll?token={token}&{query}&room=room:33");
+    let refused = gateway.http_with("", &one_more, "").await;
+    assert_eq!(refused.error(), (400, "too_many_rooms".to_owned()));
 }
 
 #[tokio::test]

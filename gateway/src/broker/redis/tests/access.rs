@@ -29,7 +29,7 @@ fn server_with(more: &str) -> Server {
     server
 }
 
-fn allow(server: &Server, more: &str) {
+pub(super) fn allow(server: &Server, more: &str) {
     let rules = format!("ACL SETUSER app reset on >secret {} {more}", rules());
     server.run(&rules.split_ascii_whitespace().collect::<Vec<_>>());
 }
@@ -41,6 +41,21 @@ fn url(server: &Server) -> String {
 fn shared() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| server_with(""))
+}
+
+mod contract_with_few_rights_behind_a_sentinel {
+    use super::*;
+
+    fn url() -> String {
+        static SENTINEL: OnceLock<Server> = OnceLock::new();
+        let sentinel = SENTINEL.get_or_init(|| Server::start_sentinel(shared().port, 1, false));
+        format!(
+            "redis+sentinel://app:secret@127.0.0.1:{}/main",
+            sentinel.port
+        )
+    }
+
+    broker_contract!(tokio::test, gateway(&url(), &some_prefix()));
 }
 
 mod contract_with_few_rights {

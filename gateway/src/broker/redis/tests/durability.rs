@@ -97,3 +97,22 @@ async fn with_a_replica_that_stands_still_the_outcome_is_unknown() {
         "the one that is unknown is there, and comes once"
     );
 }
+
+#[tokio::test]
+async fn without_its_replica_the_outcome_is_unknown_and_told_in_time() {
+    let mut cluster = Cluster::start_with_replicas(1);
+    let gateway = gateway(&cluster.url(), &some_prefix()).await;
+    let room = some_room();
+    let first = publish(&gateway, &room, "1").await.expect("publishes");
+    cluster.servers[1].kill();
+    let since = Instant::now();
+    let second = publish(&gateway, &room, "2").await;
+    assert!(
+        matches!(second, Err(BrokerError::OutcomeUnknown)),
+        "{second:?}"
+    );
+    assert!(since.elapsed() < Duration::from_secs(2));
+    // What asks for no replica goes on.
+    let third = gateway.broker.publish(&room, publication("3")).await;
+    assert_eq!(third.expect("publishes").position, first.next().next());
+}

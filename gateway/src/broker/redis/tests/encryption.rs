@@ -44,19 +44,23 @@ fn issue(dir: &Path) -> String {
     authority.pem()
 }
 
-/// A URL with the authority behind it.
-fn url() -> String {
+/// A server, and its URL with the authority behind it.
+fn shared() -> &'static (Server, String) {
     static SERVER: OnceLock<(Server, String)> = OnceLock::new();
-    let (_, url) = SERVER.get_or_init(|| {
+    SERVER.get_or_init(|| {
         let (dir, port) = (new_dir(), free_port());
         let authority = issue(&dir);
         let port_text = port.to_string();
         let more = [&["--tls-port", &port_text], &FILES[..]].concat();
         let server = Server::start_in(dir, free_port(), &more);
         let url = format!("rediss://:{ENCODED_PASSWORD}@127.0.0.1:{port}\n{authority}");
+        super::access::allow(&server, "");
         (server, url)
-    });
-    url.clone()
+    })
+}
+
+fn url() -> String {
+    shared().1.clone()
 }
 
 fn cluster_url() -> String {
@@ -85,6 +89,16 @@ mod contract_over_tls {
 mod contract_on_a_cluster_over_tls {
     use super::*;
     broker_contract!(tokio::test, gateway(&cluster_url(), &some_prefix()));
+}
+
+/// As `app`, a user with the rights that are documented.
+fn url_of_a_user() -> String {
+    url().replacen(&format!(":{ENCODED_PASSWORD}@"), "app:secret@", 1)
+}
+
+mod contract_over_tls_with_few_rights {
+    use super::*;
+    broker_contract!(tokio::test, gateway(&url_of_a_user(), &some_prefix()));
 }
 
 async fn says(url: &str, expected: &str) {

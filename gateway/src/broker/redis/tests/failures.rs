@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::pair::Pair;
 use super::proxy::Proxy;
-use super::server::{Server, free_port, one_primary, standalone};
+use super::server::{Cluster, ENCODED_PASSWORD, Server, one_primary, standalone};
 use super::{gateway, some_prefix, start, torn, two_gateways};
 use crate::broker::contract::{
     Gateway, RETENTION, bodies, eventually, keyed, numbers, publication, publish_numbers, some_room,
@@ -15,12 +15,32 @@ use crate::ids::Position;
 
 #[tokio::test]
 async fn an_engine_starts_while_redis_is_down_and_says_so() {
-    let port = free_port();
+    let mut server = Server::start(&[]);
+    server.kill();
+    says_so_and_waits(&server.url(), || server.start_again()).await;
+}
+
+#[tokio::test]
+async fn an_engine_starts_while_a_cluster_is_down_and_says_so() {
+    let mut cluster = Cluster::start(1);
+    cluster.servers[0].kill();
+    says_so_and_waits(&cluster.url(), || cluster.servers[0].start_again()).await;
+}
+
+#[tokio::test]
+async fn an_engine_starts_while_the_sentinels_are_down_and_says_so() {
+    let primary = Server::start(&[]);
+    let mut sentinel = Server::start_sentinel(primary.port, 1, false);
+    sentinel.kill();
     let url = format!(
-        "redis://:{}@127.0.0.1:{port}",
-        super::server::ENCODED_PASSWORD
+        "redis+sentinel://:{ENCODED_PASSWORD}@127.0.0.1:{}/main",
+        sentinel.port
     );
-    let (broker, _, _) = start(&url, &some_prefix());
+    says_so_and_waits(&url, || sentinel.start_again()).await;
+}
+
+async fn says_so_and_waits(url: &str, bring_up: impl FnOnce()) {
+    let (broker, _, _) = start(url, &some_prefix());
     let room = some_room();
     eventually("it says why", || {
         broker.ready().is_err_and(|why| why.contains("refused"))
@@ -38,7 +58,7 @@ async fn an_engine_starts_while_redis_is_down_and_says_so() {
         "{:?}",
         since.elapsed()
     );
-    let _server = Server::start_at(port, &[]);
+    bring_up();
     eventually("Redis is connected", || broker.ready().is_ok()).await;
     broker
         .publish(&room, publication("x"))
