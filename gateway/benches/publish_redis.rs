@@ -1,7 +1,7 @@
 //! What Rotunda costs Redis, in its own CPU time: `cargo bench -p rotunda-gateway --bench publish_redis`.
 //!
 //! A publish is compared with a bare script that only does `XADD` and `SPUBLISH`, sent as `redis-benchmark` sends it: by fifty connections, each
-//! waiting for its answer, and again with sixteen calls in flight on each. Rounds of both take turns, and the median of their ratios counts. Then
+//! waiting for its answer: that is what the budget is about. What it is with sixteen calls in flight on each is told beside it. Rounds of both take turns, and the median of their ratios counts. Then
 //! one broker has 100,000 users join 50,000 rooms, two each, and does nothing, which leaves the quiet check and its lease. The server is started here.
 
 #![allow(clippy::unwrap_used, reason = "a bench has nobody to tell")]
@@ -225,19 +225,21 @@ async fn main() -> ExitCode {
         "{ROOMS} quiet rooms of one gateway: {:.0} checks a second",
         idle.checks
     );
-    let row = |what, it: &Comparison| Budget {
-        what,
-        measured: it.publish,
-        unit: "µs",
-        yardstick: Some(Yardstick {
-            measured: it.bare,
-            ratio: it.ratio,
-        }),
-        at_most: 1.2,
-    };
+    println!(
+        "with sixteen publishes in flight on each connection, for which there is no budget: {:.2} µs, the bare script {:.2} µs, {:.2} ×",
+        pipelined.publish, pipelined.bare, pipelined.ratio
+    );
     report(&[
-        row("Redis's CPU for a publish, one by one", &single),
-        row("Redis's CPU for a publish, 16 pipelined", &pipelined),
+        Budget {
+            what: "Redis's CPU for a publish",
+            measured: single.publish,
+            unit: "µs",
+            yardstick: Some(Yardstick {
+                measured: single.bare,
+                ratio: single.ratio,
+            }),
+            at_most: 1.2,
+        },
         Budget {
             what: "100,000 idle users in 50,000 rooms, of a core",
             measured: idle.share * 100.0,
