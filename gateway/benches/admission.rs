@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<ExitCode> {
                 &mut rates,
                 identity,
                 black_box(room)
-            ))
+            ));
         })
     };
     let by_default = publish(&identity, &lobby)?;
